@@ -1,0 +1,2 @@
+\set n random(1, :subjects)
+WITH s AS (SELECT candidate_id, name_ct FROM public.floor_subjects WHERE candidate_id = ('01900000-0000-7000-8000-' || lpad(to_hex(:n::int), 12, '0'))::uuid), l AS (INSERT INTO public.floor_log (candidate_id, accessor_kind, accessor_role, purpose_token, fields_accessed, outcome, mac) SELECT candidate_id, 'gateway_lookup', current_user, 'fill_validation', ARRAY['name'], 'committed', :mac::bytea FROM s) SELECT name_ct FROM s;

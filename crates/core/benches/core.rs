@@ -1,0 +1,145 @@
+//! What the hot path costs: one envelope, one leaf, one MAC, and the verification of a lane.
+//!
+//! Each figure stands beside a bare SHA-256 over the same bytes, the floor below which nothing that
+//! hashes can go: a ratio to it survives a change of machine.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use identity_core::*;
+use sha2::{Digest, Sha256};
+
+const ROWS: u64 = 10_000;
+
+fn context() -> FieldContext<'static> {
+    FieldContext {
+        installation: &[1; 16],
+        candidate: &[2; 16],
+        field: Field::Name,
+        erasure_generation: 0,
+    }
+}
+
+/// A row as `pii_resolve` of a name leaves it.
+fn row() -> AccessRow<'static> {
+    let mut fields = FieldSet::EMPTY;
+    fields.insert(Field::Name);
+    AccessRow {
+        lane: 3,
+        seq: 1_000_000,
+        accessed_at: 1_793_534_400_123_456,
+        candidate_id: Some([2; 16]),
+        accessor_kind: AccessorKind::GatewayLookup,
+        accessor_id: "gw_onbox",
+        accessor_role: "gw_onbox",
+        accessor_outer: "gw_onbox",
+        cert_fingerprint: None,
+        application_name: Some("pgbench"),
+        purpose_token: Some("fill_validation"),
+        purpose_version: Some(1),
+        fields_accessed: fields,
+        phi_fields: FieldSet::EMPTY,
+        request_trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
+        chain_kind: ChainKind::Hmac,
+        is_legal_tier_event: false,
+        outcome: Outcome::Committed,
+        denial: None,
+        repeats: 1,
+        consent_status: Some(ConsentStatus::Given),
+        vertical: Some(Vertical::General),
+        zone: Zone::Onbox,
+        generation: Some(0),
+        key_version: Some(1),
+        chain_version: 1,
+        event_digest: None,
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn envelope(c: &mut Criterion) {
+    let key = DataKey::new(1, &[7; 32]);
+    let mut group = c.benchmark_group("envelope");
+    for length in [12usize, 250, MAX_VALUE_BYTES] {
+        let value = vec![b'x'; length];
+        let sealed =
+            seal(&key, &[3; 32], &context(), &value).expect("a value of this length seals");
+        group.throughput(Throughput::Bytes(length as u64));
+        group.bench_function(BenchmarkId::new("seal", length), |b| {
+            b.iter(|| seal(&key, black_box(&[3; 32]), &context(), black_box(&value)));
+        });
+        group.bench_function(BenchmarkId::new("open", length), |b| {
+            b.iter(|| open(&key, &context(), black_box(&sealed)));
+        });
+        group.bench_function(BenchmarkId::new("sha256 of the envelope", length), |b| {
+            b.iter(|| sha256(black_box(&sealed)));
+        });
+    }
+    group.finish();
+}
+
+fn leaf_and_mac(c: &mut Criterion) {
+    let (key, row) = (ChainKey::new(1, &[9; 32]), row());
+    let leaf = row.leaf();
+    let mut group = c.benchmark_group("row");
+    group.throughput(Throughput::Bytes(leaf.len() as u64));
+    group.bench_function("leaf", |b| b.iter(|| black_box(&row).leaf()));
+    group.bench_function("link", |b| {
+        b.iter(|| link(&key, black_box(&[4; 32]), black_box(&leaf)))
+    });
+    group.bench_function("leaf and link", |b| {
+        b.iter(|| link(&key, black_box(&[4; 32]), &black_box(&row).leaf()));
+    });
+    group.bench_function("sha256 of the leaf", |b| {
+        b.iter(|| sha256(black_box(&leaf)))
+    });
+    group.finish();
+}
+
+fn lane(c: &mut Criterion) {
+    let key = ChainKey::new(1, &[9; 32]);
+    let start = genesis(&[1; 16], 3);
+    let mut head = start;
+    let rows: Vec<_> = (1..=ROWS)
+        .map(|seq| {
+            let leaf = AccessRow { seq, ..row() }.leaf();
+            let mac = link(&key, &head.mac, &leaf);
+            head = Head { seq, mac };
+            (seq, leaf, mac)
+        })
+        .collect();
+    let mut group = c.benchmark_group("lane");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(ROWS));
+    group.bench_function("verify 10k rows", |b| {
+        b.iter(|| {
+            let mut lane = LaneVerifier::new(start);
+            rows.iter()
+                .filter(|(seq, leaf, mac)| lane.check(*seq, leaf, mac, &key).is_err())
+                .count()
+        });
+    });
+    group.bench_function("rebuild leaves and verify 10k rows", |b| {
+        b.iter(|| {
+            let mut lane = LaneVerifier::new(start);
+            rows.iter()
+                .filter(|(seq, _, mac)| {
+                    let leaf = AccessRow { seq: *seq, ..row() }.leaf();
+                    lane.check(*seq, &leaf, mac, &key).is_err()
+                })
+                .count()
+        });
+    });
+    group.bench_function("sha256 of 10k leaves", |b| {
+        b.iter(|| {
+            rows.iter()
+                .fold(0, |sum, (_, leaf, _)| sum ^ sha256(leaf)[0])
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, envelope, leaf_and_mac, lane);
+criterion_main!(benches);

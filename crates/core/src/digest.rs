@@ -1,0 +1,34 @@
+//! Digests of events and certificates. Specified in `docs/spec/events.md`.
+
+use crate::framing::Hash;
+use crate::json::{Object, key_order};
+
+/// The digest of an event, for the `event_digest` of its row: `SHA-256(LP("identity_pgx/event/v1")
+/// ‖ installation ‖ LP(kind) ‖ JCS object of the pairs)`.
+///
+/// The order of the pairs does not matter; keys must differ. The event's readable form is kept
+/// elsewhere, and whoever holds it can show that it is the one recorded.
+#[must_use]
+pub fn event_digest(installation: &[u8; 16], kind: &str, pairs: &[(&str, &str)]) -> [u8; 32] {
+    let mut sorted = pairs.to_vec();
+    sorted.sort_by(|a, b| key_order(a.0, b.0));
+    let mut object = Object::with_capacity(256);
+    for (key, value) in sorted {
+        object.any(key, value);
+    }
+    Hash::tagged("identity_pgx/event/v1")
+        .raw(installation)
+        .lp(kind.as_bytes())
+        .raw(&object.finish())
+        .finish()
+}
+
+/// The fingerprint of a client certificate, from what PostgreSQL keeps of it:
+/// `SHA-256(LP("identity_pgx/cert/v1") ‖ LP(issuer) ‖ LP(serial))`.
+#[must_use]
+pub fn cert_fingerprint(issuer: &str, serial: &str) -> [u8; 32] {
+    Hash::tagged("identity_pgx/cert/v1")
+        .lp(issuer.as_bytes())
+        .lp(serial.as_bytes())
+        .finish()
+}

@@ -1,0 +1,69 @@
+//! The pure half of identity_pgx: bytes in, bytes out.
+//!
+//! Every byte format and every cryptographic decision of the vault lives here, so that it can be
+//! property-tested, fuzzed, mutated, benchmarked, and linked into a verifier. This crate knows no
+//! PostgreSQL, clock, randomness, file or socket: they come in as arguments.
+//!
+//! | module | one job |
+//! |---|---|
+//! | [`field`] | the six fields of a subject, and sets of them |
+//! | [`vocabulary`] | the closed word lists that rows and purposes use |
+//! | [`reason`] | the codes of refusals |
+//! | [`decision`] | may this call read these fields? |
+//! | [`key`] | keys that cannot be printed or cloned, and their check values |
+//! | [`envelope`] | one encrypted field |
+//! | [`leaf`] | the canonical bytes of one access row |
+//! | [`chain`] | the MAC chain of a lane, and its verification |
+//! | [`digest`] | digests of events and certificates |
+//! | [`candidate`] | subject ids (UUID version 7) |
+//! | [`trace`] | the shape of trace ids and purpose tokens |
+//!
+//! The formats are specified for other languages in `docs/spec/`.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod candidate;
+pub mod chain;
+pub mod decision;
+pub mod digest;
+pub mod envelope;
+pub mod field;
+pub mod key;
+pub mod leaf;
+pub mod reason;
+pub mod trace;
+pub mod vocabulary;
+
+mod aead;
+mod framing;
+mod instant;
+mod json;
+mod kdf;
+mod padding;
+mod words;
+
+pub use candidate::candidate_id;
+pub use chain::{Finding, Head, LaneVerifier, genesis, link};
+pub use decision::{Purpose, Subject, may_read, may_use};
+pub use digest::{cert_fingerprint, event_digest};
+pub use envelope::{
+    EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES, key_version, open, seal,
+};
+pub use field::{Field, FieldSet};
+pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};
+pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
+pub use reason::Reason;
+pub use trace::{is_purpose_token, is_trace_id};
+pub use vocabulary::{
+    AccessorKind, AuthTier, ChainKind, ConsentSet, ConsentStatus, Membership, Outcome, Route,
+    Vertical, Zone,
+};

@@ -1,0 +1,63 @@
+//! The codes of refusals, as they stand after `reason: ` in an error's DETAIL.
+
+use crate::words::words;
+
+words! {
+    /// Why a call was refused. Which SQLSTATE a reason has is the shell's table.
+    pub enum Reason : code {
+        /// The library is not in `shared_preload_libraries`.
+        NotPreloaded = "not_preloaded",
+        /// `identity.initialize()` was never called.
+        NotInitialized = "not_initialized",
+        /// Not the database that `identity_pgx.database` names.
+        WrongDatabase = "wrong_database",
+        /// The keys are not unlocked.
+        Locked = "locked",
+        /// The recorder does not run.
+        RecorderDown = "recorder_down",
+        /// PREPARE TRANSACTION after a read.
+        PreparedTransaction = "prepared_transaction",
+        /// A standby or a read-only transaction: no record can be written.
+        ReadOnly = "read_only",
+        /// Neither a Unix socket nor TLS with a verified client certificate.
+        Transport = "transport",
+        /// A field that the purpose does not allow.
+        FieldNotAllowed = "field_not_allowed",
+        /// The caller is not among the purpose's roles.
+        PurposeRole = "purpose_role",
+        /// The purpose is revoked.
+        PurposeRevoked = "purpose_revoked",
+        /// The purpose belongs to the legal tier.
+        Tier = "tier",
+        /// The subject's consent is not one that the purpose accepts.
+        Consent = "consent",
+        /// Protected health information, and the purpose has no `phi_access`.
+        PhiAccess = "phi_access",
+        /// UPDATE, DELETE or TRUNCATE of an append-only table.
+        AppendOnly = "append_only",
+        /// Two roles that exclude each other.
+        RoleConflict = "role_conflict",
+        /// No such purpose.
+        UnknownPurpose = "unknown_purpose",
+        /// No such field.
+        UnknownField = "unknown_field",
+        /// An argument of the wrong shape.
+        BadArgument = "bad_argument",
+        /// More elements than allowed.
+        TooMany = "too_many",
+        /// An argument is NULL.
+        NullArgument = "null_argument",
+        /// No such subject, or not visible from the caller's zone.
+        SubjectUnavailable = "subject_unavailable",
+        /// The subject was erased.
+        SubjectErased = "subject_erased",
+        /// No free slot, or the caller's quota is used up.
+        RecorderFull = "recorder_full",
+        /// The record could not be written.
+        AuditUnwritable = "audit_unwritable",
+        /// A stored ciphertext does not open.
+        Ciphertext = "ciphertext",
+        /// The chain of a lane does not continue.
+        Chain = "chain",
+    }
+}

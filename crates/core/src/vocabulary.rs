@@ -1,0 +1,200 @@
+//! The closed word lists that rows, subjects and purposes use, and the rules that hang on one word.
+//!
+//! Numbers (`as u8`) are for shared memory only and may change between releases; words are the
+//! contract.
+
+use crate::words::words;
+
+words! {
+    /// What kind of work a subject does, which decides where its data may go.
+    pub enum Vertical : as_str {
+        /// Not yet reviewed: treated as healthcare.
+        Unknown = "unknown",
+        /// Reviewed: no special rule.
+        General = "general",
+        /// Protected health information.
+        Healthcare = "healthcare",
+        /// Finance.
+        Finance = "finance",
+        /// Reviewed: something else.
+        Other = "other",
+    }
+}
+
+impl Vertical {
+    /// Where the subject's data may go: on-box only for healthcare and for the unknown.
+    #[must_use]
+    pub const fn route(self) -> Route {
+        match self {
+            Self::Unknown | Self::Healthcare => Route::OnboxOnly,
+            Self::General | Self::Finance | Self::Other => Route::CloudOk,
+        }
+    }
+
+    /// Whether every field of such a subject is protected health information.
+    #[must_use]
+    pub const fn is_phi(self) -> bool {
+        matches!(self, Self::Unknown | Self::Healthcare)
+    }
+}
+
+words! {
+    /// Where a subject's data may go.
+    pub enum Route : as_str {
+        /// Never to a cloud model.
+        OnboxOnly = "onbox_only",
+        /// To a cloud model too.
+        CloudOk = "cloud_ok",
+    }
+}
+
+words! {
+    /// The state of a subject's consent.
+    pub enum ConsentStatus : as_str {
+        /// Came with a backfill, nobody has looked yet.
+        PendingBackfillReview = "pending_backfill_review",
+        /// New, not yet asked.
+        PendingFirstContact = "pending_first_contact",
+        /// Given.
+        Given = "given",
+        /// Withdrawn by the subject.
+        Withdrawn = "withdrawn",
+        /// Ran out.
+        Expired = "expired",
+    }
+}
+
+impl ConsentStatus {
+    /// Whether nobody has asked yet. PHI is refused then, whatever a purpose accepts.
+    #[must_use]
+    pub const fn is_pending(self) -> bool {
+        matches!(
+            self,
+            Self::PendingBackfillReview | Self::PendingFirstContact
+        )
+    }
+}
+
+/// A set of consent states: those a purpose accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConsentSet(u8);
+
+impl ConsentSet {
+    /// No state: a purpose that reads nobody.
+    pub const EMPTY: Self = Self(0);
+
+    /// Adds a state; `false` if it was already in.
+    pub fn insert(&mut self, status: ConsentStatus) -> bool {
+        let before = *self;
+        self.0 |= 1 << status as u8;
+        before != *self
+    }
+
+    /// Whether the state is in the set.
+    #[must_use]
+    pub const fn contains(self, status: ConsentStatus) -> bool {
+        self.0 & 1 << status as u8 != 0
+    }
+}
+
+words! {
+    /// Where the answers of a caller go.
+    pub enum Zone : as_str {
+        /// Nowhere: the caller sees no subject.
+        None = "none",
+        /// To a cloud model.
+        Cloud = "cloud",
+        /// Stays on the box.
+        Onbox = "onbox",
+    }
+}
+
+/// Which zone roles a role is a member of. Superuser membership counts for nothing and is `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// Member of `identity_zone_cloud`.
+    pub cloud: bool,
+    /// Member of `identity_zone_onbox`.
+    pub onbox: bool,
+}
+
+impl Zone {
+    /// The zone of a call: the most restrictive over session user and outer user, so that SET ROLE
+    /// can only narrow. Cloud if either is a member of cloud; onbox only if both may use onbox.
+    #[must_use]
+    pub const fn of(session: Membership, outer: Membership) -> Self {
+        if session.cloud || outer.cloud {
+            Self::Cloud
+        } else if session.onbox && outer.onbox {
+            Self::Onbox
+        } else {
+            Self::None
+        }
+    }
+
+    /// Whether a caller in this zone may see that a subject of this vertical exists.
+    #[must_use]
+    pub const fn sees(self, vertical: Vertical) -> bool {
+        match self {
+            Self::None => false,
+            Self::Cloud => matches!(vertical.route(), Route::CloudOk),
+            Self::Onbox => true,
+        }
+    }
+}
+
+words! {
+    /// Who may use a purpose.
+    pub enum AuthTier : as_str {
+        /// Gateways.
+        Service = "service",
+        /// Holders of a token signed by two parties.
+        Legal = "legal",
+    }
+}
+
+words! {
+    /// How the call that a row records ended.
+    pub enum Outcome : as_str {
+        /// Its transaction committed.
+        Committed = "committed",
+        /// It was answered, and its transaction or savepoint rolled back.
+        RolledBack = "rolled_back",
+        /// It was refused.
+        Denied = "denied",
+    }
+}
+
+words! {
+    /// How a row enters the sealed ledger.
+    pub enum ChainKind : as_str {
+        /// Folded into a batch.
+        Hmac = "hmac",
+        /// With a leaf of its own.
+        Merkle = "merkle",
+    }
+}
+
+words! {
+    /// What was done.
+    pub enum AccessorKind : as_str {
+        /// Fields were resolved.
+        GatewayLookup = "gateway_lookup",
+        /// A subject was registered.
+        Register = "register",
+        /// A subject's vertical was asked for.
+        Vertical = "vertical",
+        /// A subject was imported by a superuser.
+        Import = "import",
+        /// A purpose got a new version.
+        PurposeChange = "purpose_change",
+        /// A purpose was revoked.
+        PurposeRevoke = "purpose_revoke",
+        /// Keys were unlocked.
+        KeyUnlock = "key_unlock",
+        /// Keys were wiped.
+        KeyWipe = "key_wipe",
+        /// A start or reload with other settings.
+        SettingsChange = "settings_change",
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the public API, one module a promise. One binary: they link once.
+
+mod chain;
+mod decision;
+mod envelope;
+mod frozen;
+mod frozen_file;
+mod leaf;
+mod leaf_texts;
+mod small;
+mod support;
+mod zones;

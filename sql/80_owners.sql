@@ -1,0 +1,24 @@
+-- Who owns what. Owner roles need USAGE on the schema to reach what they own or were granted, and nothing may be created in it by them.
+ALTER TABLE identity.installation        OWNER TO identity_owner;
+ALTER TABLE identity.settings_history    OWNER TO identity_owner;
+ALTER TABLE identity.subjects            OWNER TO identity_owner;
+ALTER TABLE identity.purpose_definitions OWNER TO identity_owner;
+ALTER TABLE identity.purpose_versions    OWNER TO identity_owner;
+ALTER TABLE identity.purpose_revocations OWNER TO identity_owner;
+ALTER TABLE identity.pii_access_log      OWNER TO identity_owner;
+ALTER TABLE identity.keyring             OWNER TO identity_owner;
+
+-- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
+ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
+ALTER FUNCTION identity.pii_register(text, jsonb, jsonb, uuid)            OWNER TO identity_keeper;
+ALTER FUNCTION identity.pii_vertical(uuid)                                OWNER TO identity_keeper;
+ALTER FUNCTION identity.pii_vertical_many(uuid[])                         OWNER TO identity_keeper;
+ALTER FUNCTION identity.purpose_revoke(text, text)                        OWNER TO identity_keeper;
+ALTER FUNCTION identity._purpose_changed()                                OWNER TO identity_keeper;
+ALTER FUNCTION identity._append_only()                                    OWNER TO identity_keeper;
+ALTER FUNCTION identity.dev_unlock()                                      OWNER TO identity_keeper;
+ALTER FUNCTION identity.key_status()                                      OWNER TO identity_keeper;
+ALTER FUNCTION identity.key_wipe_all()                                    OWNER TO identity_keeper;
+ALTER FUNCTION identity.identity_status()                                 OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_verify(boolean)                            OWNER TO identity_keeper;
+ALTER FUNCTION identity._import_subject(uuid, jsonb, text, text, jsonb)   OWNER TO identity_keeper;

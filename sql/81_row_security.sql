@@ -1,0 +1,32 @@
+-- Row-level security on every table, forced on its owner too: a role that may write every table (pg_write_all_data) writes none of these.
+-- On tables that name a subject, policies express the zone and nothing else:
+-- consent, erasure and holds are decided in code, or an erase would violate its own WITH CHECK.
+ALTER TABLE identity.subjects       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.pii_access_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY reader_sees_zone ON identity.subjects FOR SELECT TO identity_reader USING (identity._zone_sees(vertical));
+CREATE POLICY keeper_reads     ON identity.subjects FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds      ON identity.subjects FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes   ON identity.subjects FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_reads     ON identity.pii_access_log FOR SELECT TO identity_keeper USING (true);
+
+ALTER TABLE identity.installation        ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.settings_history    ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.purpose_definitions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.purpose_versions    ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.purpose_revocations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.keyring             ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY service_reads ON identity.installation        FOR SELECT TO identity_reader, identity_keeper USING (true);
+CREATE POLICY auditor_reads ON identity.settings_history    FOR SELECT TO identity_auditor, identity_keeper USING (true);
+CREATE POLICY policy_reads  ON identity.purpose_definitions FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_keeper USING (true);
+CREATE POLICY dba_adds      ON identity.purpose_definitions FOR INSERT TO identity_dba WITH CHECK (true);
+CREATE POLICY dba_changes   ON identity.purpose_definitions FOR UPDATE TO identity_dba USING (true) WITH CHECK (true);
+CREATE POLICY policy_reads  ON identity.purpose_versions    FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.purpose_versions    FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_closes ON identity.purpose_versions    FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY policy_reads  ON identity.purpose_revocations FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.purpose_revocations FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_renews ON identity.purpose_revocations FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_reads  ON identity.keyring             FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_enrols ON identity.keyring             FOR INSERT TO identity_keeper WITH CHECK (true);

@@ -1,0 +1,58 @@
+-- Everything closed first, then each right with its reason.
+DO $closed$
+DECLARE
+    statement text;
+BEGIN
+    PERFORM identity._close(c.oid) FROM pg_catalog.pg_class c
+      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'identity'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}');
+    FOR statement IN
+        SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s CASCADE', o.object,
+                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.format('%I', pg_catalog.pg_get_userbyid(a.grantee)) END)
+          FROM (SELECT 'FUNCTION ' OPERATOR(pg_catalog.||) p.oid::pg_catalog.regprocedure::text, p.proowner,
+                       COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))
+                  FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) 'identity'::pg_catalog.regnamespace
+                UNION ALL
+                SELECT 'SCHEMA identity', n.nspowner, n.nspacl
+                  FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) 'identity') AS o (object, owner, acl),
+               pg_catalog.aclexplode(o.acl) AS a
+         WHERE a.grantee OPERATOR(pg_catalog.<>) o.owner
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$closed$;
+
+-- Names of functions must resolve for whoever may call one; PUBLIC may ask for health.
+GRANT USAGE ON SCHEMA identity TO PUBLIC;
+GRANT EXECUTE ON FUNCTION identity.identity_health() TO PUBLIC;
+
+-- What the functions that return PII read.
+GRANT SELECT ON identity.subjects, identity.installation TO identity_reader;
+GRANT EXECUTE ON FUNCTION identity._zone_sees(text) TO identity_reader;
+
+-- What the functions that return none read and write. The log is appended to below SQL, so nobody holds INSERT on it.
+GRANT SELECT, INSERT, UPDATE ON identity.subjects TO identity_keeper;
+GRANT SELECT, INSERT ON identity.purpose_versions TO identity_keeper;
+GRANT UPDATE (superseded_at) ON identity.purpose_versions TO identity_keeper;
+GRANT SELECT, INSERT, UPDATE ON identity.purpose_revocations TO identity_keeper;
+GRANT SELECT ON identity.purpose_definitions, identity.installation, identity.pii_access_log, identity.settings_history TO identity_keeper;
+GRANT SELECT, INSERT ON identity.keyring TO identity_keeper;
+
+-- A DBA writes purposes and sees what became of them; none of these tables names a subject.
+GRANT SELECT, INSERT, UPDATE ON identity.purpose_definitions TO identity_dba;
+GRANT SELECT ON identity.purpose_versions, identity.purpose_revocations TO identity_dba, identity_approver, identity_auditor;
+GRANT SELECT ON identity.purpose_definitions TO identity_approver, identity_auditor;
+GRANT SELECT ON identity.settings_history TO identity_auditor;
+
+-- The service tier.
+GRANT EXECUTE ON FUNCTION identity.pii_resolve(uuid, text, text[], text),
+                          identity.pii_register(text, jsonb, jsonb, uuid),
+                          identity.pii_vertical(uuid),
+                          identity.pii_vertical_many(uuid[]) TO identity_gateway;
+
+-- Stopping a purpose is open to everyone with a duty to.
+GRANT EXECUTE ON FUNCTION identity.purpose_revoke(text, text) TO identity_dba, identity_approver, identity_legal;
+
+-- Operations.
+GRANT EXECUTE ON FUNCTION identity.dev_unlock(), identity.key_wipe_all() TO identity_worker;
+GRANT EXECUTE ON FUNCTION identity.key_status(), identity.identity_status(), identity.ledger_verify(boolean) TO identity_auditor, identity_worker;

@@ -1,0 +1,139 @@
+//! One call of one of our functions: may it proceed at all, what will be recorded of it, and how it is refused.
+
+use identity_core::reason::Reason;
+use identity_core::vocabulary::AccessorKind;
+use pgrx::pg_sys;
+
+use crate::backend_local::BackendLocal;
+use crate::caller::{self, Caller};
+use crate::keys::{self, region::Keys};
+use crate::query::{Statement, connected, with_latest_snapshot};
+use crate::record::{Entry, Fate, Shape};
+use crate::recorder::{queue, refusals, slots};
+use crate::{error, gucs, lane, log_hiding, shmem};
+
+static INSTALLATION: Statement = Statement::read(c"SELECT true FROM identity.installation", &[]);
+static SERVED_DATABASE: BackendLocal<Option<bool>> = BackendLocal::new(None);
+
+/// A call in progress. What is known of it when it is refused goes into its `denied` row.
+pub struct Call {
+    pub caller: Caller,
+    pub shape: Shape,
+    pub entry: Entry,
+    held: bool,
+}
+
+impl Call {
+    /// The beginning of every function: the statement is one of ours, and somebody calls.
+    pub fn begin(kind: AccessorKind) -> Self {
+        if !shmem::attached() {
+            error::raise(Reason::NotPreloaded);
+        }
+        log_hiding::reached();
+        let caller = Caller::current();
+        Self {
+            shape: caller.shape(kind),
+            caller,
+            entry: Entry::now(),
+            held: false,
+        }
+    }
+
+    /// Refuses: leaves a `denied` row, through the recorder, and raises.
+    pub fn refuse(&self, reason: Reason) -> ! {
+        if self.held {
+            queue::withdraw();
+        }
+        // A standby has no recorder, and nothing there is ever answered.
+        // SAFETY: reads the server's state.
+        if !unsafe { pg_sys::RecoveryInProgress() } {
+            refusals::refuse(&self.shape, &self.entry, reason);
+        }
+        error::raise(reason)
+    }
+
+    /// The value, or the refusal.
+    pub fn allow<T>(&self, result: Result<T, Reason>) -> T {
+        result.unwrap_or_else(|reason| self.refuse(reason))
+    }
+
+    /// The argument, or the refusal that it is NULL.
+    pub fn required<T>(&self, argument: Option<T>) -> T {
+        argument.unwrap_or_else(|| self.refuse(Reason::NullArgument))
+    }
+
+    /// What every call on subjects or policy needs: a place to be recorded in, a live recorder, unlocked keys.
+    pub fn admit(&self) -> Keys {
+        self.admit_locked();
+        if !slots::recorder_lives() {
+            self.refuse(Reason::RecorderDown);
+        }
+        keys::active().unwrap_or_else(|| {
+            self.refuse(if initialized() {
+                Reason::Locked
+            } else {
+                Reason::NotInitialized
+            })
+        })
+    }
+
+    /// What even the calls need that bring the keys: this database, a transport that is allowed, a transaction that can write.
+    pub fn admit_locked(&self) {
+        if !serves_this_database() {
+            self.refuse(Reason::WrongDatabase);
+        }
+        if !caller::transport_allowed() {
+            self.refuse(Reason::Transport);
+        }
+        // SAFETY: reads the state of the server and of the transaction.
+        if unsafe {
+            pg_sys::RecoveryInProgress() || pg_sys::XactReadOnly || pg_sys::IsInParallelMode()
+        } {
+            self.refuse(Reason::ReadOnly);
+        }
+    }
+
+    /// From here on the read is recorded even if the transaction does not commit.
+    pub fn hold(&mut self) {
+        // Were this one refused, the read before it must keep its slot.
+        self.held = false;
+        self.allow(queue::hold(&self.shape, &self.entry));
+        self.held = true;
+    }
+
+    /// Appends the call's own row. Returns its access id.
+    pub fn append(&self, keys: &Keys, fate: &Fate) -> i64 {
+        self.allow(lane::append(keys, &self.shape, &self.entry, fate))
+    }
+}
+
+/// The beginning of a function that reads no subject and leaves no row: preloaded, in this database, over a transport that is allowed.
+pub fn operation() {
+    if !shmem::attached() {
+        error::raise(Reason::NotPreloaded);
+    }
+    if !serves_this_database() {
+        error::raise(Reason::WrongDatabase);
+    }
+    if !caller::transport_allowed() {
+        error::raise(Reason::Transport);
+    }
+}
+
+/// Whether the session is in the database that `identity_pgx.database` names. It cannot change while we are connected.
+pub fn serves_this_database() -> bool {
+    if let Some(known) = SERVED_DATABASE.with(|served| *served) {
+        return known;
+    }
+    // SAFETY: a catalog look-up; null or a palloc'd C string.
+    let served = unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        !name.is_null() && std::ffi::CStr::from_ptr(name).to_string_lossy() == gucs::database()
+    };
+    SERVED_DATABASE.with(|known| *known = Some(served));
+    served
+}
+
+fn initialized() -> bool {
+    with_latest_snapshot(|| connected(|| INSTALLATION.run(&mut []).count > 0))
+}

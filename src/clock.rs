@@ -1,0 +1,29 @@
+//! Time and randomness: the core takes both as arguments, this is where they come from.
+
+use pgrx::pg_sys;
+
+use crate::error;
+
+/// Microseconds between the Unix epoch and PostgreSQL's (2000-01-01).
+pub const UNIX_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// The wall clock, as `clock_timestamp()` has it, in microseconds since the Unix epoch.
+pub fn now_unix_micros() -> i64 {
+    now() + UNIX_EPOCH_MICROS
+}
+
+/// The wall clock in PostgreSQL's own unit: microseconds since 2000-01-01.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// Random bytes from the operating system, through PostgreSQL.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: the buffer is N bytes long.
+    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
+        error::fault("the operating system gave no random bytes");
+    }
+    bytes
+}

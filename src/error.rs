@@ -1,0 +1,167 @@
+//! The only table of SQLSTATEs: what each refusal tells the caller.
+//!
+//! A message says what was refused, DETAIL names the reason code, HINT says what to do. None of them ever carries a value: an
+//! error text travels to client logs, and the value may be somebody's social security number.
+
+use identity_core::reason::Reason;
+use pgrx::PgLogLevel;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as State;
+use pgrx::pg_sys::panic::ErrorReport;
+
+/// Raises the refusal as an ERROR. It returns `!`: an error value that is built and not raised would fail open.
+pub fn raise(reason: Reason) -> ! {
+    let (state, message, hint) = text(reason);
+    ErrorReport::new(state, message, "identity_pgx")
+        .set_detail(format!("reason: {}", reason.code()))
+        .set_hint(hint)
+        .report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+/// Raises an internal fault that no caller can cause. `what` is a constant, never a value.
+pub fn fault(what: &'static str) -> ! {
+    ErrorReport::new(State::ERRCODE_INTERNAL_ERROR, what, "identity_pgx").report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+fn text(reason: Reason) -> (State, &'static str, &'static str) {
+    #[allow(clippy::enum_glob_use)] // a table of nothing but these names
+    use State::*;
+    match reason {
+        Reason::NotPreloaded => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "identity_pgx is not preloaded",
+            "Add identity_pgx to shared_preload_libraries and restart the server.",
+        ),
+        Reason::NotInitialized => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "identity_pgx is not initialized in this database",
+            "A superuser runs SELECT identity.initialize() once.",
+        ),
+        Reason::WrongDatabase => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "identity_pgx does not serve this database",
+            "Connect to the database that identity_pgx.database names, or change that setting and restart the server.",
+        ),
+        Reason::Locked => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "keys are locked",
+            "Try again once the keys are unlocked; with development keys: SELECT identity.dev_unlock().",
+        ),
+        Reason::RecorderDown => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the recorder is not running, so this call could not be recorded",
+            "Try again in a few seconds. If it lasts, look for \"identity_pgx recorder\" in the server log.",
+        ),
+        Reason::PreparedTransaction => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "a transaction that left access rows cannot be prepared",
+            "Use COMMIT. A prepared transaction would hold its lane of the log open.",
+        ),
+        Reason::ReadOnly => (
+            ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            "a read needs to write its access row, and nothing can be written here",
+            "Call it on the primary, in a transaction that is not READ ONLY.",
+        ),
+        Reason::Transport => (
+            ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            "this connection is neither a Unix socket nor TLS with a verified client certificate",
+            "Connect with sslmode=verify-full and a client certificate, or over the Unix socket.",
+        ),
+        Reason::FieldNotAllowed => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the purpose does not allow every field asked for",
+            "Ask for the fields on the purpose's list only: one field too many refuses the whole call.",
+        ),
+        Reason::PurposeRole => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the purpose is not open to this caller",
+            "A DBA lists the roles that may use a purpose in allowed_roles; both the session user and the role set must be members of one.",
+        ),
+        Reason::PurposeRevoked => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the purpose has been revoked",
+            "Ask whoever runs the policy; a later version of the purpose reinstates it.",
+        ),
+        Reason::Tier => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the purpose belongs to another tier",
+            "Purposes of the legal tier cannot be used through the service tier.",
+        ),
+        Reason::Consent => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the subject's consent does not cover this purpose",
+            "Record the subject's consent first, or use a purpose that accepts its present state.",
+        ),
+        Reason::PhiAccess => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the purpose does not reach health information",
+            "Every field of a healthcare or unclassified subject is health information: it needs a purpose with phi_access.",
+        ),
+        Reason::AppendOnly => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "this table is append-only",
+            "Rows are never changed or removed here. To change a purpose, UPDATE identity.purpose_definitions.",
+        ),
+        Reason::RoleConflict => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "this role may not do that",
+            "See the table of roles in docs/roles.md.",
+        ),
+        Reason::UnknownPurpose => (
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            "there is no such purpose",
+            "Purposes are rows of identity.purpose_definitions; check the spelling.",
+        ),
+        Reason::UnknownField => (
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            "there is no such field",
+            "Fields are name, email, phone, address, ssn and dob.",
+        ),
+        Reason::BadArgument => (
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            "an argument is not of the form it must have",
+            "The function's page under docs/functions says what each argument may be.",
+        ),
+        Reason::TooMany => (
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            "too many elements in one call",
+            "Split the call: at most 6 fields, and at most 1000 ids.",
+        ),
+        Reason::NullArgument => (
+            ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "an argument is null",
+            "Every argument without a default needs a value, and lists hold no nulls.",
+        ),
+        Reason::SubjectUnavailable => (
+            ERRCODE_NO_DATA_FOUND,
+            "no such subject is available here",
+            "The id is unknown, or its subject cannot be seen from this caller's zone; the answer is the same for both.",
+        ),
+        Reason::SubjectErased => (
+            ERRCODE_NO_DATA_FOUND,
+            "the subject has been erased",
+            "Drop the id and whatever was cached for it.",
+        ),
+        Reason::RecorderFull => (
+            ERRCODE_INSUFFICIENT_RESOURCES,
+            "no slot is free to record this call",
+            "Commit what is open and try again; a transaction holds a slot for its reads until it ends.",
+        ),
+        Reason::AuditUnwritable => (
+            ERRCODE_INSUFFICIENT_RESOURCES,
+            "the access row cannot be written, so nothing is returned",
+            "There is no partition of identity.pii_access_log for this month, or it cannot be written: see identity.identity_status().",
+        ),
+        Reason::Ciphertext => (
+            ERRCODE_DATA_CORRUPTED,
+            "a stored field does not open",
+            "The ciphertext was damaged, or moved here from elsewhere. Keep the row as it is and look into it.",
+        ),
+        Reason::Chain => (
+            ERRCODE_DATA_CORRUPTED,
+            "the chain of access rows does not continue",
+            "Run identity.ledger_verify(true) and keep the log as it is.",
+        ),
+    }
+}

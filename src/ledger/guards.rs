@@ -1,0 +1,45 @@
+//! Are the guards of tables and roles in place? A superuser can switch them off, and before PostgreSQL 16 any role with CREATEROLE can make
+//! itself a member of ours; then it shows.
+
+use crate::query::Statement;
+
+static UNGUARDED: Statement = Statement::read(
+    c"WITH log AS (
+          SELECT 'identity.pii_access_log'::pg_catalog.regclass::pg_catalog.oid AS oid
+          UNION ALL SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'identity.pii_access_log'::pg_catalog.regclass),
+      guarded (oid, append_only) AS (
+          SELECT oid, true FROM log
+          UNION ALL
+          SELECT ('identity.' || t.name)::pg_catalog.regclass::pg_catalog.oid, t.append_only
+            FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
+                         ('installation', false), ('settings_history', true), ('keyring', false)) AS t (name, append_only))
+      SELECT c.relname::text
+        FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
+       WHERE g.append_only AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'append_only' AND t.tgenabled = 'A')
+          OR NOT (c.relrowsecurity AND c.relforcerowsecurity)
+       ORDER BY 1",
+    &[],
+);
+
+/// The tables without the append-only trigger, or the forced row-level security, that they were made with. Runs inside a call's snapshot.
+pub fn unguarded() -> Vec<String> {
+    let rows = UNGUARDED.run(&mut []);
+    (0..rows.count).filter_map(|row| rows.get(row, 1)).collect()
+}
+
+static OPENED: Statement = Statement::read(
+    c"SELECT r.rolname::text
+        FROM pg_catalog.pg_roles r
+       WHERE r.rolname IN ('identity_owner', 'identity_reader', 'identity_keeper')
+         AND (r.rolsuper OR r.rolbypassrls OR r.rolcanlogin OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
+              OR EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.roleid = r.oid OR m.member = r.oid))
+       ORDER BY 1",
+    &[],
+);
+
+/// The owner roles that somebody can be, or that can do more than own. Runs inside a call's snapshot.
+pub fn opened_roles() -> Vec<String> {
+    let rows = OPENED.run(&mut []);
+    (0..rows.count).filter_map(|row| rows.get(row, 1)).collect()
+}

@@ -1,0 +1,7 @@
+//! The ledger: the access log as a table, its guards, and its verification.
+
+pub mod guards;
+pub mod partitions;
+pub mod row;
+pub mod table;
+pub mod verify;

@@ -1,0 +1,110 @@
+//! Rows of the log read back, to be verified.
+
+use identity_core::field::FieldSet;
+use identity_core::leaf::AccessRow;
+use identity_core::reason::Reason;
+use identity_core::vocabulary::{AccessorKind, ChainKind, ConsentStatus, Outcome, Vertical, Zone};
+use pgrx::pg_sys;
+
+use crate::clock::UNIX_EPOCH_MICROS;
+use crate::purpose::lists;
+use crate::query::{Rows, Statement};
+
+/// The next rows of a lane: after one access id and before another, in order.
+pub static NEXT: Statement = Statement::read(
+    c"SELECT access_id, lane, seq, accessed_at, candidate_id, accessor_kind, accessor_id, accessor_role::text, accessor_outer::text, cert_fingerprint,
+             application_name, purpose_token, purpose_version, fields_accessed, phi_fields, request_trace_id, chain_kind, is_legal_tier_event,
+             outcome, denial, repeats, consent_status, vertical, zone, generation, key_version, chain_version, event_digest, integrity_hash
+        FROM identity.pii_access_log WHERE access_id > $1 AND access_id < $2 ORDER BY access_id LIMIT 5000",
+    &[pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+/// A row as it stands: what its columns say, and the MAC beside them.
+pub struct Stored<'a> {
+    pub access_id: i64,
+    pub lane: u32,
+    pub seq: u64,
+    pub mac: [u8; 32],
+    /// `None` if a column holds what no writer of ours would have written.
+    pub row: Option<AccessRow<'a>>,
+}
+
+/// The row at a place of `NEXT`'s result.
+pub fn stored(rows: &Rows, at: usize) -> Stored<'_> {
+    Stored {
+        access_id: rows.get(at, 1).unwrap_or(0),
+        lane: number(rows, at, 2).unwrap_or(u32::MAX),
+        seq: rows
+            .get::<i64>(at, 3)
+            .and_then(|seq| u64::try_from(seq).ok())
+            .unwrap_or(0),
+        mac: digest(rows, at, 29).flatten().unwrap_or_default(),
+        row: columns(rows, at),
+    }
+}
+
+fn columns<'a>(rows: &'a Rows, at: usize) -> Option<AccessRow<'a>> {
+    let row = AccessRow {
+        lane: number(rows, at, 2)?,
+        seq: u64::try_from(rows.get::<i64>(at, 3)?).ok()?,
+        accessed_at: (rows.datum(at, 4)?.value() as i64).checked_add(UNIX_EPOCH_MICROS)?,
+        candidate_id: rows.datum(at, 5).map(crate::sql_function::uuid),
+        accessor_kind: AccessorKind::parse(text(rows, at, 6)?)?,
+        accessor_id: text(rows, at, 7)?,
+        accessor_role: text(rows, at, 8)?,
+        accessor_outer: text(rows, at, 9)?,
+        cert_fingerprint: digest(rows, at, 10)?,
+        application_name: text(rows, at, 11),
+        purpose_token: text(rows, at, 12),
+        purpose_version: rows.get(at, 13),
+        fields_accessed: fields(rows, at, 14)?,
+        phi_fields: fields(rows, at, 15)?,
+        request_trace_id: text(rows, at, 16),
+        chain_kind: ChainKind::parse(text(rows, at, 17)?)?,
+        is_legal_tier_event: rows.get(at, 18)?,
+        outcome: Outcome::parse(text(rows, at, 19)?)?,
+        denial: word(rows, at, 20, Reason::parse)?,
+        repeats: number(rows, at, 21)?,
+        consent_status: word(rows, at, 22, ConsentStatus::parse)?,
+        vertical: word(rows, at, 23, Vertical::parse)?,
+        zone: Zone::parse(text(rows, at, 24)?)?,
+        generation: rows.get(at, 25),
+        key_version: rows.get(at, 26),
+        chain_version: rows.get(at, 27)?,
+        event_digest: digest(rows, at, 28)?,
+    };
+    (rows.get(at, 1) == Some(row.access_id())).then_some(row)
+}
+
+fn text(rows: &Rows, at: usize, column: i32) -> Option<&str> {
+    rows.datum(at, column).map(crate::sql_function::text)
+}
+
+fn number(rows: &Rows, at: usize, column: i32) -> Option<u32> {
+    u32::try_from(rows.get::<i32>(at, column)?).ok()
+}
+
+/// NULL is a good value; a word that is not known is none.
+fn word<T>(
+    rows: &Rows,
+    at: usize,
+    column: i32,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<Option<T>> {
+    match text(rows, at, column) {
+        None => Some(None),
+        Some(text) => parse(text).map(Some),
+    }
+}
+
+/// NULL is a good value; bytes that are not 32 are none.
+fn digest(rows: &Rows, at: usize, column: i32) -> Option<Option<[u8; 32]>> {
+    match rows.bytes(at, column) {
+        None => Some(None),
+        Some(bytes) => bytes.try_into().ok().map(Some),
+    }
+}
+
+fn fields(rows: &Rows, at: usize, column: i32) -> Option<FieldSet> {
+    lists::fields(&lists::words(rows.datum(at, column)))
+}

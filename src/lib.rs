@@ -1,0 +1,77 @@
+//! identity_pgx: the PostgreSQL side. It converts, checks privileges and runs transactions; every byte format and cryptographic decision is in
+//! `identity_core`.
+//!
+//! | module | its one job |
+//! |---|---|
+//! | [`gucs`], [`error`] | all settings; all SQLSTATEs |
+//! | [`call`], [`caller`] | one call: may it proceed, who calls, how it is refused |
+//! | [`purpose`] | purposes: read in every call, versioned on change, revoked at once |
+//! | [`subject`] | subjects: resolve, register, vertical, import |
+//! | [`zone`], [`bucket`] | what the row-level policies ask; locks against erasure |
+//! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
+//! | [`recorder`] | rows of reads that did not commit, and of refusals |
+//! | [`transaction`] | the ends of transactions and savepoints |
+//! | [`keys`] | the protected region, unlocking and wiping |
+//! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
+//! | [`status`] | health and status |
+//! | [`log_hiding`] | keeps arguments out of the server log |
+//! | [`shmem`], [`backend_local`], [`query`], [`scan`], [`relation`], [`sql_function`], [`answer`], [`arrays`], [`json`], [`clock`] | plumbing to PostgreSQL |
+//!
+//! The SQL is written by hand under `sql/`, in the order of the file names: preflight, roles, tables, functions, owners, row-level
+//! security, grants.
+
+use pgrx::prelude::*;
+
+mod answer;
+mod arrays;
+mod backend_local;
+mod bucket;
+mod call;
+mod caller;
+mod clock;
+mod error;
+mod gucs;
+mod json;
+mod keys;
+mod lane;
+mod ledger;
+mod log_hiding;
+mod maintenance;
+mod purpose;
+mod query;
+mod record;
+mod recorder;
+mod relation;
+mod scan;
+mod shmem;
+mod sql_function;
+mod status;
+mod subject;
+mod transaction;
+mod worker_process;
+mod zone;
+
+::pgrx::pg_module_magic!(name, version);
+
+/// Runs once in the postmaster when preloaded. Loaded later, into one session, it only defines functions that refuse: there is no
+/// shared memory then.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // SAFETY: reads a flag of the loading process.
+    if !unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
+        return;
+    }
+    // A backtrace in an error's DETAIL would go to the client. SAFETY: nothing else runs yet.
+    for variable in ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"] {
+        unsafe { std::env::remove_var(variable) };
+    }
+    gucs::define();
+    if !keys::region::forbid_core_dumps() {
+        pgrx::warning!("identity_pgx: core dumps could not be forbidden");
+    }
+    shmem::install();
+    transaction::install();
+    log_hiding::install();
+    recorder::worker::register();
+    maintenance::register();
+}

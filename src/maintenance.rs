@@ -1,0 +1,143 @@
+//! The maintenance process: keeps partitions ahead, and records the settings in force at each start and after each reload that changed one.
+//!
+//! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
+
+use std::time::Duration;
+
+use identity_core::event_digest;
+use identity_core::vocabulary::AccessorKind;
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::caller::Caller;
+use crate::keys;
+use crate::ledger::{partitions, table};
+use crate::query::{Statement, bind, connected};
+use crate::record::{Entry, Fate};
+use crate::recorder::intake;
+use crate::{clock, error, gucs, lane, worker_process};
+
+const ROUND: Duration = Duration::from_secs(1);
+const ROUNDS_PER_UPKEEP: u32 = 3600;
+
+static RECORD_SETTINGS: Statement = Statement::write(
+    c"INSERT INTO identity.settings_history (access_id, recorded_at, settings) VALUES ($1, $2, $3::jsonb)",
+    &[pg_sys::INT8OID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID],
+);
+
+type Settings = [(&'static str, String); 4];
+
+/// Asks the postmaster for the maintenance process.
+pub fn register() {
+    BackgroundWorkerBuilder::new("identity_pgx maintenance")
+        .set_type("identity_pgx maintenance")
+        .set_library("identity_pgx")
+        .set_function("identity_maintenance_main")
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(Some(Duration::from_secs(10)))
+        .enable_spi_access()
+        .load();
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
+    worker_process::connect();
+    let mut recorded: Option<Settings> = None;
+    let mut rounds_until_upkeep = 0;
+    while BackgroundWorker::wait_latch(Some(ROUND)) {
+        if BackgroundWorker::sighup_received() {
+            worker_process::reload_configuration();
+        }
+        if !worker_process::in_transaction(initialized) {
+            continue;
+        }
+        if rounds_until_upkeep == 0 {
+            worker_process::in_transaction(|| connected(|| partitions::MAKE.run(&mut [])));
+            rounds_until_upkeep = ROUNDS_PER_UPKEEP;
+        }
+        rounds_until_upkeep -= 1;
+        worker_process::in_transaction(make_partitions_for_what_waits);
+        let settings = gucs::effective();
+        if recorded.as_ref() != Some(&settings)
+            && worker_process::in_transaction(|| record(&settings))
+        {
+            alarm_if_weakened(recorded.as_ref(), &settings);
+            recorded = Some(settings);
+        }
+    }
+    worker_process::exit()
+}
+
+/// A clock that was wrong for a moment leaves records of a month that has no partition; they wait for
+/// one, and are not lost.
+fn make_partitions_for_what_waits() {
+    let mut waiting = intake::waiting_moments();
+    waiting.retain(|moment| !table::has_partition(*moment));
+    if let Some(moment) = waiting.first() {
+        let month = Some(pg_sys::Datum::from(moment - clock::UNIX_EPOCH_MICROS));
+        connected(|| partitions::MAKE_FOR.run(&mut [month]));
+    }
+}
+
+fn initialized() -> bool {
+    connected(|| {
+        partitions::INITIALIZED
+            .run(&mut [])
+            .get(0, 1)
+            .unwrap_or(false)
+    })
+}
+
+/// Puts the settings on the chain; false while keys are locked, and it is tried again.
+fn record(settings: &Settings) -> bool {
+    let Some(keys) = keys::active() else {
+        return false;
+    };
+    let pairs = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let fate = Fate::event(event_digest(&keys.installation, "settings_change", &pairs));
+    let shape = Caller::current().shape(AccessorKind::SettingsChange);
+    let access_id = lane::append(&keys, &shape, &Entry::now(), &fate)
+        .unwrap_or_else(|reason| error::raise(reason));
+    let members = pairs.map(|(name, value)| format!("\"{name}\":{}", quoted(value)));
+    connected(|| {
+        RECORD_SETTINGS.run(&mut [
+            bind(access_id),
+            Some(pg_sys::Datum::from(clock::now())),
+            bind(format!("{{{}}}", members.join(","))),
+        ])
+    });
+    true
+}
+
+/// A JSON string, quoted by PostgreSQL.
+fn quoted(text: &str) -> String {
+    let text = std::ffi::CString::new(text).unwrap_or_default();
+    // SAFETY: escape_json appends to a buffer of PostgreSQL's.
+    unsafe {
+        let buffer = pg_sys::makeStringInfo();
+        pg_sys::escape_json(buffer, text.as_ptr());
+        std::ffi::CStr::from_ptr((*buffer).data)
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+fn alarm_if_weakened(before: Option<&Settings>, after: &Settings) {
+    let value = |settings: &Settings, name| {
+        settings
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone())
+    };
+    for (name, weak) in [("require_mtls", "off"), ("allow_dev_keys", "on")] {
+        if value(after, name).as_deref() == Some(weak)
+            && before.and_then(|before| value(before, name)).as_deref() != Some(weak)
+        {
+            pgrx::warning!("identity_pgx: identity_pgx.{name} is {weak}, which weakens protection");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The purpose as of now. Nothing is cached: a revocation that has committed binds the next call of every session.
+
+use std::ffi::CStr;
+
+use identity_core::decision::{self, Purpose};
+use identity_core::field::FieldSet;
+use identity_core::reason::Reason;
+use identity_core::trace::is_purpose_token;
+use identity_core::vocabulary::AuthTier;
+
+use super::lists::{consent, fields, names, words};
+use crate::call::Call;
+use crate::caller::Caller;
+use crate::clock;
+use crate::record::Short;
+use crate::relation::Known;
+use crate::scan::{Columns, Index};
+
+/// Columns by their position in sql/40_purposes.sql.
+static VERSIONS: Index = Index {
+    table: Known::new(c"purpose_versions"),
+    index: Known::new(c"purpose_versions_pkey"),
+    columns: 15,
+};
+const VERSION: usize = 2;
+const EFFECTIVE_AT: usize = 3;
+const ALLOWED_FIELDS: usize = 6;
+const AUTH_TIER: usize = 7;
+const ALLOWED_ROLES: usize = 10;
+const ACCEPTED_CONSENT: usize = 11;
+const PHI_ACCESS: usize = 12;
+const CHANGED_AT: usize = 15;
+
+static REVOCATIONS: Index = Index {
+    table: Known::new(c"purpose_revocations"),
+    index: Known::new(c"purpose_revocations_pkey"),
+    columns: 5,
+};
+const REVOKED_VERSION: usize = 5;
+
+/// The purpose that a call names, if the caller may use it for these fields; otherwise the call is refused. Runs inside the call's snapshot.
+pub fn admitted(call: &mut Call, token: &str, wanted: FieldSet) -> Purpose {
+    let purpose = if is_purpose_token(token) {
+        active(token, &call.caller)
+    } else {
+        None
+    };
+    if let Some(known) = &purpose {
+        // Only a token that exists is recorded: what else stands there might be anybody's data.
+        call.shape.purpose = Short::new(token);
+        call.shape.purpose_version = Some(known.version);
+    }
+    call.allow(decision::may_use(purpose.as_ref(), wanted));
+    purpose.unwrap_or_else(|| call.refuse(Reason::UnknownPurpose))
+}
+
+/// The version of the purpose in effect, for this caller; `None` if there is no such purpose.
+fn active(token: &str, caller: &Caller) -> Option<Purpose> {
+    let now = clock::now();
+    let mut purpose = VERSIONS.last_committed(token, |row| {
+        // A version that was to hold at once holds whatever the clock says by now: it may have been set back, and the version before may
+        // have allowed more.
+        let moment = |column| row.datum(column).map(|at| at.value() as i64);
+        let effective =
+            moment(EFFECTIVE_AT) <= moment(CHANGED_AT) || moment(EFFECTIVE_AT) <= Some(now);
+        if effective {
+            version(row, caller)
+        } else {
+            None
+        }
+    })?;
+    let revoked = REVOCATIONS.last(token, |row| row.get::<i32>(REVOKED_VERSION));
+    purpose.revoked = revoked.is_some_and(|version| version >= purpose.version);
+    Some(purpose)
+}
+
+fn version(row: &Columns, caller: &Caller) -> Option<Purpose> {
+    let allowed = |role: &&CStr| caller.is_member_of(role);
+    Some(Purpose {
+        version: row.get(VERSION)?,
+        // A tier or list that is not understood is the one that allows least.
+        tier: row
+            .get(AUTH_TIER)
+            .and_then(AuthTier::parse)
+            .unwrap_or(AuthTier::Legal),
+        revoked: false,
+        caller_allowed: names(row.datum(ALLOWED_ROLES))
+            .iter()
+            .any(|role| allowed(&role.as_c_str())),
+        allowed_fields: fields(&words(row.datum(ALLOWED_FIELDS))).unwrap_or_default(),
+        phi_access: row.get(PHI_ACCESS).unwrap_or(false),
+        accepted_consent: consent(&words(row.datum(ACCEPTED_CONSENT))).unwrap_or_default(),
+    })
+}

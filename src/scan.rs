@@ -1,0 +1,118 @@
+//! One row by its index, without the executor: for the few look-ups that every read makes.
+//!
+//! Reading a purpose this way takes about half of what a planned statement took (docs/performance.md). Tables that name a subject are never read
+//! this way: row-level security lives in the executor.
+
+use pgrx::pg_sys;
+
+use crate::error;
+use crate::relation::Known;
+
+/// A table and a btree index of it whose first column is a text with collation "C".
+pub struct Index {
+    pub table: Known,
+    pub index: Known,
+    /// The number of the table's columns: a table that was altered is not read by position.
+    pub columns: usize,
+}
+
+/// The columns of one row, by number from 1; valid while the scan that found it goes on.
+pub struct Columns {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+impl Columns {
+    pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+        let at = column.checked_sub(1)?;
+        self.values
+            .get(at)
+            .copied()
+            .filter(|_| self.nulls.get(at) == Some(&false))
+    }
+
+    pub fn get<T: pgrx::FromDatum>(&self, column: usize) -> Option<T> {
+        // SAFETY: the tables beside the callers say the column types.
+        unsafe { T::from_datum(self.datum(column)?, false) }
+    }
+}
+
+impl Index {
+    /// Goes through the rows with this key, the last in the index's order first, until `pick` takes one. Sees what the active snapshot
+    /// sees, so it belongs inside the call's latest snapshot.
+    pub fn last<T>(&self, key: &str, pick: impl FnMut(&Columns) -> Option<T>) -> Option<T> {
+        // SAFETY: the call's snapshot stays active while `go` runs.
+        unsafe { self.go(pg_sys::GetActiveSnapshot(), key, pick) }
+    }
+
+    /// The same, but blind to what this transaction itself has done: what it may yet roll back is nobody's policy.
+    pub fn last_committed<T>(
+        &self,
+        key: &str,
+        pick: impl FnMut(&Columns) -> Option<T>,
+    ) -> Option<T> {
+        // SAFETY: a copy of the active snapshot, whose arrays live as long as that; with the command counter at the beginning of the
+        // transaction, its own insertions are not there yet and its own deletions have not happened.
+        unsafe {
+            let mut snapshot = *pg_sys::GetActiveSnapshot();
+            snapshot.curcid = 0;
+            self.go(&mut snapshot, key, pick)
+        }
+    }
+
+    unsafe fn go<T>(
+        &self,
+        snapshot: pg_sys::Snapshot,
+        key: &str,
+        mut pick: impl FnMut(&Columns) -> Option<T>,
+    ) -> Option<T> {
+        // SAFETY: relations are opened and closed here; the key outlives the scan; positions are checked against the table.
+        unsafe {
+            let relation = pg_sys::table_open(self.table.oid(), pg_sys::AccessShareLock as i32);
+            let index = pg_sys::index_open(self.index.oid(), pg_sys::AccessShareLock as i32);
+            let descriptor = (*relation).rd_att;
+            if (*descriptor).natts as usize != self.columns {
+                error::fault("a table of identity_pgx was altered");
+            }
+            let wanted = pg_sys::cstring_to_text_with_len(
+                key.as_ptr().cast(),
+                i32::try_from(key.len()).unwrap_or(0),
+            );
+            let mut scan_key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut scan_key,
+                1,
+                pg_sys::BTEqualStrategyNumber as u16,
+                pg_sys::F_TEXTEQ.into(),
+                pg_sys::Datum::from(wanted),
+            );
+            let scan =
+                pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, &mut scan_key);
+            let mut columns = Columns {
+                values: vec![pg_sys::Datum::from(0); self.columns],
+                nulls: vec![true; self.columns],
+            };
+            let mut picked = None;
+            while picked.is_none() {
+                let tuple = pg_sys::systable_getnext_ordered(
+                    scan,
+                    pg_sys::ScanDirection::BackwardScanDirection,
+                );
+                if tuple.is_null() {
+                    break;
+                }
+                pg_sys::heap_deform_tuple(
+                    tuple,
+                    descriptor,
+                    columns.values.as_mut_ptr(),
+                    columns.nulls.as_mut_ptr(),
+                );
+                picked = pick(&columns);
+            }
+            pg_sys::systable_endscan_ordered(scan);
+            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            picked
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `identity_health` and `identity_status`.
+
+use identity_core::reason::Reason;
+use pgrx::{IntoDatum, pg_sys};
+
+use crate::answer::{Rows as Answer, timestamp, value};
+use crate::keys::{self, region};
+use crate::ledger::{guards, partitions};
+use crate::query::{Statement, connected, with_latest_snapshot};
+use crate::recorder::slots;
+use crate::sql_function::{Arguments, sql_function};
+use crate::{call, error, gucs, lane};
+
+sql_function!(identity_health, pg_finfo_identity_health, health);
+sql_function!(identity_status, pg_finfo_identity_status, status);
+
+static INSTALLATION: Statement =
+    Statement::read(c"SELECT created_at FROM identity.installation", &[]);
+static PROVIDERS: Statement = Statement::read(
+    c"SELECT DISTINCT provider FROM identity.keyring ORDER BY 1",
+    &[],
+);
+/// Settings under which statements reach the server log; ours are hidden there, a wrapper's first call may not be.
+static STATEMENT_LOGGING: Statement = Statement::read(
+    c"SELECT (pg_catalog.current_setting('log_statement') IN ('all', 'mod') OR pg_catalog.current_setting('log_min_duration_statement') <> '-1')
+         AND pg_catalog.current_setting('log_parameter_max_length') <> '0'",
+    &[],
+);
+
+/// For load balancers: ok, or the error that a PII call would meet.
+fn health(_: Arguments) -> pg_sys::Datum {
+    call::operation();
+    // SAFETY: reads the server's state.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        error::raise(Reason::ReadOnly);
+    }
+    if !slots::recorder_lives() {
+        error::raise(Reason::RecorderDown);
+    }
+    if keys::active().is_none() {
+        let initialized = with_latest_snapshot(|| {
+            connected(|| {
+                partitions::INITIALIZED
+                    .run(&mut [])
+                    .get(0, 1)
+                    .unwrap_or(false)
+            })
+        });
+        error::raise(if initialized {
+            Reason::Locked
+        } else {
+            Reason::NotInitialized
+        });
+    }
+    // SAFETY: a constant, well-formed text.
+    unsafe {
+        pgrx::direct_function_call_as_datum(
+            pg_sys::jsonb_in,
+            &[c"{\"status\":\"ok\"}".into_datum()],
+        )
+        .unwrap_or(pg_sys::Datum::from(0))
+    }
+}
+
+fn status(arguments: Arguments) -> pg_sys::Datum {
+    call::operation();
+    let mut report = Report(Answer::of(arguments));
+    with_latest_snapshot(|| connected(|| fill(&mut report)));
+    pg_sys::Datum::from(0)
+}
+
+struct Report(Answer);
+
+impl Report {
+    fn line(&mut self, item: &str, state: &str, since: Option<pg_sys::Datum>, hint: Option<&str>) {
+        self.0
+            .push(&[value(item), value(state), since, hint.and_then(value)]);
+    }
+
+    /// A line whose hint shows only when something is not as it should be.
+    fn check(&mut self, item: &str, good: bool, states: (&str, &str), hint: &str) {
+        self.line(
+            item,
+            if good { states.0 } else { states.1 },
+            None,
+            (!good).then_some(hint),
+        );
+    }
+}
+
+fn fill(report: &mut Report) {
+    let created = INSTALLATION.run(&mut []).datum(0, 1);
+    let initialized = created.is_some();
+    report.line(
+        "installation",
+        if initialized {
+            "initialized"
+        } else {
+            "not initialized"
+        },
+        created,
+        (!initialized).then_some("SELECT identity.initialize()"),
+    );
+
+    let (unlocked, changed) = (keys::active().is_some(), region::state().1);
+    let since = (changed != 0).then(|| timestamp(changed)).flatten();
+    report.line(
+        "keys",
+        if unlocked { "unlocked" } else { "locked" },
+        since,
+        (!unlocked).then_some("every PII function refuses until keys are unlocked"),
+    );
+    let providers = PROVIDERS.run(&mut []);
+    for provider in (0..providers.count).filter_map(|row| providers.get::<&str>(row, 1)) {
+        let development = provider == "development";
+        report.line(
+            "key provider",
+            if development { "DEVELOPMENT" } else { provider },
+            None,
+            development
+                .then_some("development keys are public: no real person's data may lie here"),
+        );
+    }
+    report.check(
+        "key memory",
+        region::protected(),
+        ("protected", "unprotected"),
+        "raise the memory lock limit (LimitMEMLOCK) of the server and restart",
+    );
+
+    report.check(
+        "recorder",
+        slots::recorder_lives(),
+        ("running", "down"),
+        "reads refuse until it is back; look for \"identity_pgx recorder\" in the server log",
+    );
+    let (held, waiting) = slots::load();
+    report.line(
+        "recorder queue",
+        &format!("{held} held, {waiting} waiting, of {}", slots::capacity()),
+        None,
+        None,
+    );
+    report.line(
+        "lanes",
+        &format!("{} in use", lane::published().len()),
+        None,
+        None,
+    );
+
+    let ahead = partitions::AHEAD.run(&mut []).get::<i32>(0, 1).unwrap_or(0);
+    report.line(
+        "partitions",
+        &format!("{ahead} months ahead"),
+        None,
+        (ahead < 2).then_some("look for \"identity_pgx maintenance\" in the server log"),
+    );
+    let guarded = guards::unguarded().is_empty() && guards::opened_roles().is_empty();
+    report.check(
+        "guards",
+        guarded,
+        ("in place", "missing"),
+        "run SELECT * FROM identity.ledger_verify() and find out who removed them",
+    );
+
+    report.check(
+        "transport",
+        gucs::REQUIRE_MTLS.get(),
+        ("Unix socket or TLS with client certificate", "any"),
+        "identity_pgx.require_mtls is off",
+    );
+    report.check(
+        "development keys",
+        !gucs::ALLOW_DEV_KEYS.get(),
+        ("not allowed", "allowed"),
+        "identity_pgx.allow_dev_keys is on",
+    );
+    let logging = STATEMENT_LOGGING.run(&mut []).get(0, 1).unwrap_or(true);
+    report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
+}

@@ -1,0 +1,110 @@
+//! What the background processes share: connecting, transactions, leaving.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
+use pgrx::pg_sys;
+
+use crate::gucs;
+
+/// What the owner of the database could otherwise change under our processes by ALTER DATABASE.
+const SETTINGS: [(&CStr, &CStr); 10] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"role", c"none"),
+    (c"row_security", c"on"),
+    (c"session_replication_role", c"origin"),
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_table_access_method", c"heap"),
+    (c"statement_timeout", c"0"),
+    (c"lock_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+];
+
+/// Takes over the signals and connects to the served database as the bootstrap superuser with a closed search_path. A cancel
+/// (SIGINT) only wakes: there is no statement of a client's to cancel.
+pub fn connect() {
+    BackgroundWorker::attach_signal_handlers(
+        SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM | SignalWakeFlags::SIGINT,
+    );
+    let database = CString::new(gucs::database()).unwrap_or_default();
+    // SAFETY: once per background worker, before it runs SQL; constant names and values of settings.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnection(database.as_ptr(), std::ptr::null(), 0);
+        for (name, value) in SETTINGS {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+                pg_sys::GucAction::GUC_ACTION_SET,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+}
+
+/// Runs `work` in a transaction of its own.
+pub fn in_transaction<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: no transaction is open in this process. On ERROR the process ends.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = work();
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+        pg_sys::pgstat_report_stat(true);
+        result
+    }
+}
+
+/// The same as `identity_keeper`: what is written below SQL needs no privilege, so it is done with as little as there is.
+pub fn in_transaction_as_keeper<T>(work: impl FnOnce() -> T) -> T {
+    in_transaction(|| {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        // SAFETY: within a transaction, and undone before it commits; an ERROR ends the process.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            let keeper = pg_sys::get_role_oid(c"identity_keeper".as_ptr(), false);
+            pg_sys::SetUserIdAndSecContext(
+                keeper,
+                context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+            let result = work();
+            pg_sys::SetUserIdAndSecContext(user, context);
+            result
+        }
+    })
+}
+
+/// Takes the server's configuration in again.
+pub fn reload_configuration() {
+    // SAFETY: a worker may reload between transactions.
+    unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+}
+
+/// Whether the whole server is going down, as opposed to this process having been terminated: the postmaster notes it in its
+/// pid file before it signals anybody.
+pub fn server_is_stopping() -> bool {
+    // The working directory of every server process is the data directory. Line 8 is the status.
+    // SAFETY: a system call, and a constant of this process.
+    let alive = unsafe { libc::getppid() == pg_sys::PostmasterPid };
+    alive
+        && std::fs::read_to_string("postmaster.pid").is_ok_and(|file| {
+            file.lines()
+                .nth(7)
+                .is_some_and(|status| status.trim() == "stopping")
+        })
+}
+
+/// Leaves with exit code 1: a worker that exits with 0 is never started again.
+pub fn exit() -> ! {
+    // SAFETY: runs the exit callbacks and ends the process.
+    unsafe { pg_sys::proc_exit(1) };
+    #[allow(unreachable_code)]
+    // PostgreSQL 15's declaration says that it does not return, later ones' do not
+    std::process::exit(1)
+}

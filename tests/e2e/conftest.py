@@ -1,0 +1,82 @@
+"""One shared cluster for most tests; `fresh` makes others where a test stops, kills or configures the server."""
+
+import os
+import signal
+
+import pytest
+
+from cluster import Cluster, destroy_all
+from vault import Vault
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: minutes, not seconds; only with `tests/run.sh long`")
+    config.addinivalue_line("markers", "last: looks at what all other tests have left in the shared cluster")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not os.environ.get("IDENTITY_LONG"):
+        skipped = pytest.mark.skip(reason="long: tests/run.sh long")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skipped)
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.fixture(scope="session")
+def vault():
+    # wal_level, prepared transactions and the statement view are there so that attacks through them have a chance.
+    cluster = Cluster(
+        "s",
+        {
+            "max_connections": "260",
+            "max_prepared_transactions": "10",
+            "wal_writer_delay": "'10s'",
+        },
+    )
+    try:
+        yield Vault(cluster.start().install())
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture
+def fresh():
+    """fresh(settings, hba=None, install=True) starts a cluster of the test's own."""
+    made = []
+
+    def make(settings: dict | None = None, hba: str | None = None, install: bool = True) -> Cluster:
+        cluster = Cluster("f", settings, hba)
+        made.append(cluster)
+        cluster.start()
+        return cluster.install() if install else cluster
+
+    yield make
+    for cluster in made:
+        cluster.destroy()
+
+
+@pytest.fixture(autouse=True)
+def deadline(request):
+    """A hanging test fails; it does not hang the run."""
+
+    def expired(*_):
+        raise TimeoutError("the test took too long")
+
+    previous = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(1800 if request.node.get_closest_marker("long") else 180)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.fixture
+def gateway(vault):
+    """A gateway whose answers stay on the box; it sees every subject."""
+    conn = vault.gateway()
+    yield conn
+    conn.close()  # not `with`: that would try to commit in a session that the test has cut off
+
+
+def pytest_unconfigure(config):
+    destroy_all()

@@ -1,0 +1,126 @@
+"""pg_dump and pg_restore into another cluster: everything is there, opens, verifies and goes on."""
+
+import re
+
+import psycopg
+import pytest
+
+from cluster import BINDIR, run_as_owner
+from vault import Vault, read, refused_read
+
+
+def tool(cluster, name: str, *arguments, **kwargs):
+    return run_as_owner(BINDIR / name, "-h", cluster.dir, "-p", cluster.port, "-U", "postgres", *arguments, **kwargs)
+
+
+def counts(cluster) -> dict[str, int]:
+    with cluster.connect() as admin:
+        tables = [
+            row[0]
+            for row in admin.execute(
+                """SELECT relname FROM pg_class WHERE relnamespace = 'identity'::regnamespace AND relkind IN ('r', 'p')"""
+            )
+        ]
+        return {table: admin.execute(f"SELECT count(*) FROM identity.{table}").fetchone()[0] for table in tables}
+
+
+def restored(vault, fresh, *options):
+    """Another cluster with the roles and the database of this one."""
+    source, target = vault.cluster, fresh(install=False)
+    roles = tool(source, "pg_dumpall", "--roles-only").stdout
+    roles = re.sub(r"^(CREATE|ALTER) ROLE postgres\b.*\n", "", roles, flags=re.M)
+    tool(target, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", input=roles)
+    archive = source.dir / "dump"
+    tool(source, "pg_dump", "-Fc", "-f", archive, "identity")
+    tool(target, "pg_restore", "--exit-on-error", "-d", "identity", *options, archive)
+    return target
+
+
+@pytest.fixture
+def source(fresh):
+    vault = Vault(fresh())
+    vault.kept = vault.subject("healthcare", name="Ada", ssn="900-00-0001")
+    with vault.gateway() as one, vault.gateway() as two:
+        for _ in range(3):
+            read(one, vault.kept, fields=["name", "ssn"])
+            read(two, vault.kept)
+        with one.transaction(force_rollback=True):
+            read(one, vault.kept)
+        refused_read(two, vault.subject(consent="withdrawn"), "42501", "consent")
+        vault.leaves(one, committed=3, rolled_back=1)
+        vault.leaves(two, committed=3, denied=1)
+    with vault.connect(vault.dba) as dba:
+        dba.execute("UPDATE identity.purpose_definitions SET description = 'second' WHERE purpose_token = 't.contact'")
+        dba.execute("UPDATE identity.purpose_definitions SET description = 'third' WHERE purpose_token = 't.contact'")
+    vault.revoke(vault.purpose("t.revoked"))
+    return vault
+
+
+@pytest.mark.parametrize("options", [(), ("--jobs=2",), ("--single-transaction",)], ids=["plain", "parallel", "one_transaction"])
+def test_round_trip_into_another_cluster(source, fresh, options):
+    target = restored(source, fresh, *options)
+    assert counts(target) == counts(source.cluster)
+    target.unlock()
+
+    copy = Vault.__new__(Vault)  # the roles are there already
+    copy.cluster, copy.admin = target, target.connect(row_factory=psycopg.rows.dict_row)
+    copy.dba, copy.auditor, copy.worker = source.dba, source.auditor, source.worker
+    copy.verify()
+
+    query = "SELECT version, description, changed_by, effective_at, superseded_at FROM identity.purpose_versions WHERE purpose_token = 't.contact' ORDER BY 1"
+    assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 3
+
+    taken = {row["access_id"] for row in copy.sql("SELECT access_id FROM identity.pii_access_log")}
+    sessions = [copy.connect(role) for role in copy_gateways(copy)]
+    for conn in sessions:
+        for _ in range(5):
+            access_id = read(conn, source.kept, fields=["name", "ssn"])
+            assert access_id not in taken, "a lane was forked"
+            taken.add(access_id)
+        refused_read(conn, source.kept, "42501", "purpose_revoked", "t.revoked")
+    for conn in sessions:
+        conn.close()
+    copy.verify()
+
+    copy.purpose("t.later")  # migrations go on, guards are on
+    copy.revoke("t.later")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        copy.sql("DELETE FROM identity.pii_access_log")
+    partitions = "SELECT count(*) AS n FROM pg_inherits WHERE inhparent = 'identity.pii_access_log'::regclass"
+    assert copy.sql(partitions) == source.sql(partitions)
+    copy.verify()
+
+
+def copy_gateways(vault) -> list[str]:
+    rows = vault.sql(
+        "SELECT rolname FROM pg_roles WHERE rolcanlogin AND pg_has_role(oid, 'identity_zone_onbox', 'member') AND NOT rolsuper ORDER BY 1"
+    )
+    return [row["rolname"] for row in rows]
+
+
+def test_catalog_after_the_restore_is_the_catalog_before(source, fresh):
+    target = restored(source, fresh)
+    query = """SELECT c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence, pg_get_userbyid(c.relowner) AS owner, c.relacl::text AS acl,
+                      (SELECT array_agg(tgname || tgenabled::text ORDER BY 1) FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal) AS triggers,
+                      (SELECT array_agg(polname || polcmd::text || pg_get_expr(polqual, polrelid) ORDER BY 1) FROM pg_policy WHERE polrelid = c.oid) AS policies,
+                      (SELECT array_agg(attname || attstorage::text || atttypid::regtype ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns
+                 FROM pg_class c WHERE c.relnamespace = 'identity'::regnamespace ORDER BY 1"""
+    with target.connect(row_factory=psycopg.rows.dict_row) as admin:
+        assert admin.execute(query).fetchall() == source.sql(query)
+
+
+def test_plain_sql_dump_restores_as_well(source, fresh):
+    target = fresh(install=False)
+    roles = tool(source.cluster, "pg_dumpall", "--roles-only").stdout
+    roles = re.sub(r"^(CREATE|ALTER) ROLE postgres\b.*\n", "", roles, flags=re.M)
+    plain = tool(source.cluster, "pg_dump", "identity").stdout
+    tool(target, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "identity", input=roles + plain)
+    assert counts(target) == counts(source.cluster)
+
+
+def test_unlocking_with_other_keys_than_the_dump_was_made_with_is_refused(source, fresh):
+    target = restored(source, fresh)
+    with target.connect() as admin:
+        admin.execute("UPDATE identity.keyring SET check_value = sha256(check_value)")
+        with pytest.raises(psycopg.Error):
+            admin.execute("SELECT identity.dev_unlock()")

@@ -1,0 +1,76 @@
+-- The functions in the catalog against the functions in the contract. `contract` is written from the contract's tables, not from sql/.
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+SET search_path = pg_catalog, pg_temp;
+CREATE TEMP TABLE contract (call text, result text, owner text, callers text);
+INSERT INTO contract VALUES
+  ('pii_resolve(candidate_id uuid, purpose text, fields text[], trace_id text DEFAULT NULL::text)', '(pii jsonb, generation integer, access_id bigint)', 'identity_reader', 'identity_gateway'),
+  ('pii_register(purpose text, pii jsonb, attributes jsonb DEFAULT ''{}''::jsonb, request_id uuid DEFAULT NULL::uuid)', 'uuid', 'identity_keeper', 'identity_gateway'),
+  ('pii_vertical(candidate_id uuid)', '(vertical text, consent_status text, route text, generation integer)', 'identity_keeper', 'identity_gateway'),
+  ('pii_vertical_many(candidate_ids uuid[])', '(candidate_id uuid, vertical text, consent_status text, route text, generation integer)', 'identity_keeper', 'identity_gateway'),
+  ('identity_health()', 'jsonb', 'superuser', 'PUBLIC'),
+  ('purpose_revoke(purpose text, reason text)', 'void', 'identity_keeper', 'identity_approver identity_dba identity_legal'),
+  ('initialize()', 'uuid', 'superuser', ''),
+  ('dev_unlock()', 'void', 'identity_keeper', 'identity_worker'),
+  ('key_status()', '(kind text, version integer, state text, provider text, created_at timestamp with time zone, due_at timestamp with time zone, rows bigint)', 'identity_keeper', 'identity_auditor identity_worker'),
+  ('key_wipe_all()', 'void', 'identity_keeper', 'identity_worker'),
+  ('identity_status()', '(item text, state text, since timestamp with time zone, hint text)', 'identity_keeper', 'identity_auditor identity_worker'),
+  ('ledger_verify("full" boolean DEFAULT false)', '(check_name text, ok boolean, detail text)', 'identity_keeper', 'identity_auditor identity_worker');
+
+-- A function with OUT parameters and one with RETURNS TABLE answer with the same columns.
+CREATE TEMP VIEW catalog AS
+SELECT p.oid, p.proname, p.prosecdef, p.provolatile, p.proparallel, p.proisstrict, p.proleakproof, p.proconfig, p.proretset, o.rolsuper AS superuser_owned,
+       format('%I(%s)', p.proname, (SELECT string_agg(item, ', ') FROM unnest(string_to_array(pg_get_function_arguments(p.oid), ', ')) AS item WHERE item NOT LIKE 'OUT %')) AS call,
+       COALESCE((SELECT '(' || string_agg(name || ' ' || format_type(type, NULL), ', ' ORDER BY place) || ')'
+                   FROM unnest(p.proargmodes, p.proargnames, p.proallargtypes) WITH ORDINALITY AS a (mode, name, type, place) WHERE mode IN ('o', 't')),
+                format_type(p.prorettype, NULL)) AS result,
+       CASE WHEN o.rolsuper THEN 'superuser' ELSE o.rolname::text END AS owner,
+       COALESCE((SELECT string_agg(name, ' ' ORDER BY name COLLATE "C")
+                   FROM aclexplode(COALESCE(p.proacl, acldefault('f', p.proowner))) AS a,
+                        LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END) AS grantee (name)
+                  WHERE a.grantee <> p.proowner), '') AS callers
+  FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner
+ WHERE p.pronamespace = 'identity'::regnamespace;
+
+\echo == in the contract, not in the catalog
+SELECT call, result, owner, callers FROM contract EXCEPT SELECT call, result, owner, callers FROM catalog ORDER BY 1;
+\echo == in the catalog, not in the contract; a name that begins with _ is internal
+SELECT call, result, owner, callers FROM catalog WHERE proname NOT LIKE '\_%' EXCEPT SELECT call, result, owner, callers FROM contract ORDER BY 1;
+\echo == one row for one subject, a set for many
+SELECT proname, proretset FROM catalog WHERE proname LIKE 'pii\_%' ORDER BY 1;
+\echo == internal functions: who may execute them besides their owner
+SELECT call, owner, callers FROM catalog WHERE proname LIKE '\_%' ORDER BY call COLLATE "C";
+\echo == not volatile, not parallel unsafe, strict, or leakproof
+SELECT call FROM catalog WHERE provolatile <> 'v' OR proparallel <> 'u' OR proisstrict OR proleakproof;
+\echo == without a pinned search_path and row_security; the one that is named runs no SQL
+SELECT call FROM catalog WHERE NOT COALESCE(proconfig @> ARRAY['search_path=pg_catalog, pg_temp', 'row_security=on'], false);
+\echo == SECURITY DEFINER and owned by a superuser
+SELECT call FROM catalog WHERE prosecdef AND superuser_owned;
+\echo == owned by reader or keeper and not SECURITY DEFINER
+SELECT call FROM catalog WHERE NOT superuser_owned AND NOT prosecdef;
+\echo == what PUBLIC can execute
+SELECT call FROM catalog WHERE callers ~ 'PUBLIC';
+\echo == in the schema, not a member of the extension; partitions are made by initialize()
+SELECT proname FROM catalog c WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = c.oid AND d.deptype = 'e');
+SELECT relname FROM pg_class c WHERE c.relnamespace = 'identity'::regnamespace AND c.relkind <> 'i' AND relname NOT LIKE 'pii\_access\_log\_y%'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1;
+\echo == tables that pg_dump would leave out
+SELECT relname FROM pg_class WHERE relnamespace = 'identity'::regnamespace AND relkind IN ('r', 'p', 'S') AND relname NOT LIKE 'pii\_access\_log\_y%'
+   AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'identity_pgx' AND pg_class.oid = ANY (extconfig));
+\echo == who may do what with which table
+SELECT relname, pg_get_userbyid(grantee), string_agg(privilege_type, ' ' ORDER BY privilege_type)
+  FROM pg_class, aclexplode(COALESCE(relacl, acldefault('r', relowner)))
+ WHERE relnamespace = 'identity'::regnamespace AND relkind IN ('r', 'p') AND relname NOT LIKE 'pii\_access\_log\_y%' AND grantee <> relowner
+ GROUP BY relname, grantee ORDER BY 1, pg_get_userbyid(grantee);
+\echo == columns granted singly
+SELECT attrelid::regclass, attname, pg_get_userbyid(grantee), privilege_type FROM pg_attribute, aclexplode(attacl)
+ WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'identity'::regnamespace) ORDER BY 1, 2, 3, 4;
+\echo == policies
+SELECT polrelid::regclass, polname, polcmd, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid), (SELECT string_agg(pg_get_userbyid(r), ' ') FROM unnest(polroles) r)
+  FROM pg_policy WHERE polrelid IN ('identity.subjects'::regclass, 'identity.pii_access_log'::regclass) ORDER BY 1, 2;
+\echo == ciphertext columns kept in their row
+SELECT attname, attstorage FROM pg_attribute WHERE attrelid = 'identity.subjects'::regclass AND attname LIKE '%\_ct' ORDER BY attnum;
+\echo == settings
+SELECT name, context, boot_val FROM pg_settings WHERE name LIKE 'identity\_pgx.%' ORDER BY 1;
