@@ -83,6 +83,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             "the purpose has been revoked",
             "Ask whoever runs the policy; a later version of the purpose reinstates it.",
         ),
+        Reason::PurposeUnapproved => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the purpose waits for a second person's approval",
+            "An approver who did not write it calls identity.purpose_approve(purpose, version).",
+        ),
         Reason::Tier => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the purpose belongs to another tier",
@@ -97,6 +102,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the purpose does not reach health information",
             "Every field of a healthcare or unclassified subject is health information: it needs a purpose with phi_access.",
+        ),
+        Reason::CallerRevoked => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "this login has been revoked",
+            "Ask whoever runs the policy: identity.caller_reinstate(role, reason) lets it in again.",
         ),
         Reason::AppendOnly => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -142,6 +152,16 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             ERRCODE_NO_DATA_FOUND,
             "the subject has been erased",
             "Drop the id and whatever was cached for it.",
+        ),
+        Reason::RateLimited => (
+            ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            "too many calls a second under this purpose",
+            "Try again in a second. The limit is the purpose's rate_limit_qps, for each login.",
+        ),
+        Reason::DailyCap => (
+            ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            "the rows of this day under this purpose are used up",
+            "The count begins anew at midnight UTC. The limit is the purpose's daily_volume_cap, for each login.",
         ),
         Reason::RecorderFull => (
             ERRCODE_INSUFFICIENT_RESOURCES,

@@ -27,12 +27,16 @@ words! {
         PurposeRole = "purpose_role",
         /// The purpose is revoked.
         PurposeRevoked = "purpose_revoked",
+        /// No version of the purpose that a second person approved is in effect.
+        PurposeUnapproved = "purpose_unapproved",
         /// The purpose belongs to the legal tier.
         Tier = "tier",
         /// The subject's consent is not one that the purpose accepts.
         Consent = "consent",
         /// Protected health information, and the purpose has no `phi_access`.
         PhiAccess = "phi_access",
+        /// The caller's login is revoked.
+        CallerRevoked = "caller_revoked",
         /// UPDATE, DELETE or TRUNCATE of an append-only table.
         AppendOnly = "append_only",
         /// Two roles that exclude each other.
@@ -51,6 +55,10 @@ words! {
         SubjectUnavailable = "subject_unavailable",
         /// The subject was erased.
         SubjectErased = "subject_erased",
+        /// More calls a second under this purpose than it allows.
+        RateLimited = "rate_limited",
+        /// The caller has had its rows of the day under this purpose.
+        DailyCap = "daily_cap",
         /// No free slot, or the caller's quota is used up.
         RecorderFull = "recorder_full",
         /// The record could not be written.

@@ -182,6 +182,8 @@ words! {
         GatewayLookup = "gateway_lookup",
         /// A subject was registered.
         Register = "register",
+        /// Fields of a subject were changed.
+        Update = "update",
         /// A subject's vertical was asked for.
         Vertical = "vertical",
         /// A subject was imported by a superuser.
@@ -190,6 +192,26 @@ words! {
         PurposeChange = "purpose_change",
         /// A purpose was revoked.
         PurposeRevoke = "purpose_revoke",
+        /// A purpose version was approved by a second person.
+        PurposeApprove = "purpose_approve",
+        /// A login was revoked.
+        CallerRevoke = "caller_revoke",
+        /// A revoked login was let in again.
+        CallerReinstate = "caller_reinstate",
+        /// A caller came near its daily cap, or reached it.
+        VolumeNotice = "volume_notice",
+        /// A subject's consent was recorded.
+        Consent = "consent",
+        /// A consent template got a version.
+        ConsentVersion = "consent_version",
+        /// Where a subject lives, and on what basis its data is held.
+        EuStatus = "eu_status",
+        /// A text made a subject healthcare.
+        VerticalEscalation = "vertical_escalation",
+        /// A reviewer set a subject's vertical.
+        VerticalReview = "vertical_review",
+        /// The patterns that texts are searched for were changed.
+        PatternChange = "pattern_change",
         /// Keys were unlocked.
         KeyUnlock = "key_unlock",
         /// Keys were wiped.
