@@ -10,7 +10,7 @@ use crate::keys::{self, region::Keys};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate, Shape};
 use crate::recorder::{queue, refusals, slots};
-use crate::{error, gucs, lane, log_hiding, shmem};
+use crate::{error, gucs, lane, log_hiding, shmem, worker_process};
 
 static INSTALLATION: Statement = Statement::read(c"SELECT true FROM identity.installation", &[]);
 static SERVED_DATABASE: BackendLocal<Option<bool>> = BackendLocal::new(None);
@@ -66,6 +66,7 @@ impl Call {
     pub fn admit(&self) -> Keys {
         self.admit_locked();
         if !slots::recorder_lives() {
+            worker_process::wake_postmaster();
             self.refuse(Reason::RecorderDown);
         }
         keys::active().unwrap_or_else(|| {

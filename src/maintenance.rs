@@ -15,7 +15,7 @@ use crate::keys;
 use crate::ledger::{partitions, table};
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
-use crate::recorder::intake;
+use crate::recorder::{intake, slots};
 use crate::{clock, error, gucs, lane, worker_process};
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -49,6 +49,9 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
     while BackgroundWorker::wait_latch(Some(ROUND)) {
         if BackgroundWorker::sighup_received() {
             worker_process::reload_configuration();
+        }
+        if !slots::recorder_lives() {
+            worker_process::wake_postmaster();
         }
         if !worker_process::in_transaction(initialized) {
             continue;

@@ -9,7 +9,7 @@ use crate::ledger::{guards, partitions};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
-use crate::{call, error, gucs, lane};
+use crate::{call, error, gucs, lane, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
 sql_function!(identity_status, pg_finfo_identity_status, status);
@@ -35,6 +35,7 @@ fn health(_: Arguments) -> pg_sys::Datum {
         error::raise(Reason::ReadOnly);
     }
     if !slots::recorder_lives() {
+        worker_process::wake_postmaster();
         error::raise(Reason::RecorderDown);
     }
     if keys::active().is_none() {

@@ -100,6 +100,18 @@ pub fn server_is_stopping() -> bool {
         })
 }
 
+/// Has the postmaster look whether a worker is due. Before PostgreSQL 16 it can miss that: if a worker ends while it forks another process,
+/// it learns of it only after it has worked out how long to sleep, and that may be a minute.
+pub fn wake_postmaster() {
+    // SAFETY: a signal that means "look around"; its handler runs to the end and the sleep is worked out anew. A server in single-user mode has
+    // no postmaster, and 0 would be a whole process group.
+    unsafe {
+        if pg_sys::IsUnderPostmaster {
+            libc::kill(pg_sys::PostmasterPid, libc::SIGUSR1);
+        }
+    }
+}
+
 /// Leaves with exit code 1: a worker that exits with 0 is never started again.
 pub fn exit() -> ! {
     // SAFETY: runs the exit callbacks and ends the process.

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from cluster import Cluster, destroy_all
+from cluster import Cluster, destroy_all, logs
 from vault import Vault
 
 
@@ -21,6 +21,15 @@ def pytest_collection_modifyitems(config, items):
             if item.get_closest_marker("long"):
                 item.add_marker(skipped)
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure comes with what the servers had to say: some cannot be had a second time."""
+    report = yield
+    if report.failed and call.when == "call":
+        report.sections += [(f"end of {name}", end) for name, end in logs()]
+    return report
 
 
 @pytest.fixture(scope="session")
