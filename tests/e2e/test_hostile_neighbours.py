@@ -23,7 +23,7 @@ OPENED = """
     SELECT 'schema' WHERE has_schema_privilege(%(role)s, 'identity', 'CREATE')"""
 FARTHEST = """SELECT relname FROM pg_class WHERE relnamespace = 'identity'::regnamespace AND relname LIKE 'pii\\_access\\_log\\_y%' AND relkind = 'r'
               ORDER BY relname DESC LIMIT 1"""
-MINE = "-c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed -c role=none -c statement_timeout=0 -c lock_timeout=0"
+MINE = "-c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed -c role=none -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
 
 
 def one(conn, query: str, params=None):
@@ -296,11 +296,9 @@ def healthy(admin) -> bool:
 # -- how far a commit goes --------------------------------------------------------
 def waits_for_standby(vault, subject) -> bool:
     """With a synchronous standby that does not exist, a commit at level `on` waits until somebody gives it up."""
-    vault.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    vault.cluster.reload()
+    vault.name_a_standby_that_is_not_there()
     conn = vault.gateway(autocommit=False)
     role = conn.info.user
-    wait_until(lambda: conn.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",), "the reload")
 
     def recorded() -> bool:
         # Where the database overrides the level, the recorder takes a reload in by starting anew.
@@ -312,7 +310,6 @@ def waits_for_standby(vault, subject) -> bool:
         return True
 
     try:
-        time.sleep(0.5)
         wait_until(recorded, "the recorder")
         conn.pgconn.send_query(b"COMMIT")
         try:
@@ -321,8 +318,7 @@ def waits_for_standby(vault, subject) -> bool:
         except AssertionError:
             return False
     finally:
-        vault.sql("ALTER SYSTEM RESET synchronous_standby_names")
-        vault.cluster.reload()
+        vault.name_no_standby()
         conn.close()
 
 

@@ -145,6 +145,30 @@ class Vault:
         )
         return row["pid"]
 
+    def name_a_standby_that_is_not_there(self) -> None:
+        """From here on commits wait, as soon as the checkpointer has heard of it: until then they do not, whatever a session is told by SHOW."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        self.cluster.reload()
+        cancelled = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+        with self.cluster.connect() as probe:
+            probe.execute("SET synchronous_commit = on")
+
+            def waited() -> bool:
+                probe.pgconn.send_query(b"SELECT pg_logical_emit_message(true, '', '')")
+                seen = False
+                while probe.pgconn.is_busy():
+                    seen = seen or bool(self.sql(cancelled, (probe.info.backend_pid,)))
+                    probe.pgconn.consume_input()
+                while probe.pgconn.get_result():
+                    pass
+                return seen
+
+            wait_until(waited, "a commit to wait")
+
+    def name_no_standby(self) -> None:
+        self.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        self.cluster.reload()
+
     def sql(self, query: str, params=None) -> list[dict]:
         done = self.admin.execute(query, params)
         return done.fetchall() if done.description else []
