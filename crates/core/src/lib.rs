@@ -15,7 +15,7 @@
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`digest`] | digests of events, of texts beside them, and of certificates |
-//! | [`moment`] | instants that a client wrote down |
+//! | [`moment`] | instants that a client wrote down, and as texts in events |
 //! | [`candidate`] | subject ids (UUID version 7) |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
 //!

@@ -1,9 +1,9 @@
-//! Instants that a client wrote down, in the form of RFC 3339.
+//! Instants that a client wrote down, in the form of RFC 3339; and as texts in events.
 //!
 //! Strict on purpose: a database's own reader takes `now`, `tomorrow` and two dozen date orders, and
 //! a claim about when somebody agreed must read the same to everybody.
 
-use crate::instant::{MICROS_PER_DAY, days_from_civil};
+use crate::instant::{self, MICROS_PER_DAY, days_from_civil};
 
 /// Microseconds since 1970-01-01T00:00:00Z of a date-time of RFC 3339, section 5.6; `None` if it is
 /// anything else. Digits beyond microseconds are cut off; a leap second is not taken.
@@ -26,6 +26,14 @@ pub fn parse(text: &str) -> Option<i64> {
     let (fraction, zone) = fraction(rest)?;
     let seconds = hour * 3600 + (minute - offset(zone)?) * 60 + second;
     Some(days_from_civil(year, month, day) * MICROS_PER_DAY + seconds * 1_000_000 + fraction)
+}
+
+/// The instant that lies `micros` microseconds after 1970-01-01T00:00:00Z, as a leaf has it.
+#[must_use]
+pub fn text(micros: i64) -> String {
+    let mut out = Vec::with_capacity(27);
+    instant::write(&mut out, micros);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Microseconds from `.` and one to nine digits, or nothing; and what comes after.
@@ -155,6 +163,11 @@ mod tests {
         ) {
             let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}");
             prop_assert_eq!(parse(&text), oracle(&text));
+        }
+
+        #[test]
+        fn what_is_written_is_read(micros in -62_135_596_800_000_000i64..=253_402_300_799_999_999) {
+            prop_assert_eq!(parse(&super::text(micros)), Some(micros));
         }
 
         #[test]
