@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from consent import digest, now, record, state, template
-from vault import reason_of, said
+from vault import Vault, reason_of, said
 
 ROW = "SELECT * FROM identity.consent_versions WHERE version = %s"
 INSERT = "INSERT INTO identity.consent_versions (version, kind, valid_for, effective_at, template_hash, template_path) VALUES (%s, %s, %s, %s, %s, %s)"
@@ -236,3 +236,18 @@ def test_validity_of_any_length_is_kept_exactly(vault, valid_for):
     version = template(vault, valid_for=valid_for, template_hash=digest("x"))
     assert row(vault, version)["valid_for"] == vault.sql("SELECT %s::interval AS i", (valid_for,))[0]["i"]
     vault.verify()
+
+
+def test_while_keys_are_locked_a_dba_writes_none_and_what_a_superuser_writes_is_found(fresh):
+    vault = Vault(fresh())
+    template(vault)
+    with vault.connect(vault.worker) as worker:
+        worker.execute("SELECT identity.key_wipe_all()")
+    with vault.connect(vault.dba) as dba, pytest.raises(psycopg.Error) as caught:
+        dba.execute(INSERT, values("t.locked"))
+    assert reason_of(caught.value) == ("55000", "locked")
+    vault.sql("""INSERT INTO identity.consent_versions (version, kind, effective_at, template_hash, template_path, ordinal, changed_by, changed_at)
+                 VALUES ('t.smuggled', 'general', now(), repeat('a', 64), 'x', 7, 't_dba', now())""")
+    vault.cluster.unlock()
+    found = [row["detail"] for row in vault.findings() if not row["ok"]]
+    assert any("t.smuggled" in detail for detail in found)
