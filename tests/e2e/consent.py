@@ -6,6 +6,11 @@ from datetime import datetime, timedelta, timezone
 
 from psycopg.types.json import Jsonb
 
+from vault import refused, refused_read
+
+SECRET = "Zebedee-900-12-3456"
+BAD = ("22023", "bad_argument")
+DENIED = ("42501", "consent")
 CONSENT = "SELECT identity.consent_record(%s::uuid, %s::text, %s::text, %s::text, %s::jsonb)"
 STATE = """SELECT consent_status, consent_version, consent_given_at, consent_withdrawn_at, consent_valid_until, biometric_consent_status,
                   biometric_consent_version, generation FROM identity.subjects WHERE candidate_id = %s"""
@@ -29,6 +34,19 @@ def template(vault, kind: str = "general", **columns) -> str:
 
 def record(conn, subject, status: str, version: str | None = None, evidence: dict | None = None, kind: str = "general") -> None:
     conn.execute(CONSENT, (subject.id, kind, status, version, Jsonb(evidence or {})))
+
+
+def refused_record(conn, subject, sqlstate, reason, status, version=None, evidence=None, kind="general"):
+    return refused(conn, CONSENT, (subject.id, kind, status, version, Jsonb(evidence or {})), sqlstate, reason, secrets=[SECRET])
+
+
+def unchanged(vault, gateway, subject, attempt) -> None:
+    """The attempt, which is refused, leaves nothing of the subject's behind and opens nothing."""
+    before = state(vault, subject)
+    attempt()
+    assert state(vault, subject) == before and not history(vault, subject) and not texts(vault, subject)
+    refused_read(gateway, subject, "42501", "consent")
+    vault.leaves(gateway, denied=2)
 
 
 def state(vault, subject) -> dict:
