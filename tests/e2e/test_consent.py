@@ -217,7 +217,8 @@ def test_evidence_from_the_future_is_refused(vault, gateway):
 def test_withdrawal_works_always_and_twice(vault, gateway):
     subject = vault.subject(consent="pending_first_contact")
     for version in (None, SECRET, "", "retired"):
-        record(gateway, subject, "withdrawn", version)
+        # What only a consent is examined for keeps nobody from withdrawing.
+        record(gateway, subject, "withdrawn", version, {"given_at": "9999-01-01T00:00:00Z", "template_hash": SECRET})
         assert state(vault, subject)["consent_status"] == "withdrawn"
     assert [(row["status"], row["version"]) for row in history(vault, subject)] == [("withdrawn", None)] * 4
     assert state(vault, subject)["generation"] == 4
