@@ -7,6 +7,10 @@ ALTER TABLE identity.purpose_versions    OWNER TO identity_owner;
 ALTER TABLE identity.purpose_revocations OWNER TO identity_owner;
 ALTER TABLE identity.pii_access_log      OWNER TO identity_owner;
 ALTER TABLE identity.keyring             OWNER TO identity_owner;
+ALTER TABLE identity.consent_versions    OWNER TO identity_owner;
+ALTER TABLE identity.consent_history     OWNER TO identity_owner;
+ALTER TABLE identity.eu_history          OWNER TO identity_owner;
+ALTER TABLE identity.subject_texts       OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -22,3 +26,8 @@ ALTER FUNCTION identity.key_wipe_all()                                    OWNER 
 ALTER FUNCTION identity.identity_status()                                 OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_verify(boolean)                            OWNER TO identity_keeper;
 ALTER FUNCTION identity._import_subject(uuid, jsonb, text, text, jsonb)   OWNER TO identity_keeper;
+ALTER FUNCTION identity.consent_record(uuid, text, text, text, jsonb)     OWNER TO identity_keeper;
+ALTER FUNCTION identity.eu_record(uuid, boolean, text, text)              OWNER TO identity_keeper;
+ALTER FUNCTION identity.interaction_record(uuid, timestamptz)             OWNER TO identity_keeper;
+ALTER FUNCTION identity._consent_version_checked()                        OWNER TO identity_keeper;
+ALTER FUNCTION identity._consent_version_recorded()                       OWNER TO identity_keeper;

@@ -56,3 +56,12 @@ GRANT EXECUTE ON FUNCTION identity.purpose_revoke(text, text) TO identity_dba, i
 -- Operations.
 GRANT EXECUTE ON FUNCTION identity.dev_unlock(), identity.key_wipe_all() TO identity_worker;
 GRANT EXECUTE ON FUNCTION identity.key_status(), identity.identity_status(), identity.ledger_verify(boolean) TO identity_auditor, identity_worker;
+
+-- Consent. A DBA writes what a template says; who wrote it, when, and what it supersedes are the trigger's to say.
+GRANT SELECT ON identity.consent_versions TO identity_dba, identity_approver, identity_auditor, identity_keeper;
+GRANT INSERT (version, kind, valid_for, effective_at, template_hash, template_path) ON identity.consent_versions TO identity_dba;
+GRANT UPDATE (superseded_at) ON identity.consent_versions TO identity_keeper;
+GRANT SELECT, INSERT ON identity.consent_history, identity.eu_history, identity.subject_texts TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.consent_record(uuid, text, text, text, jsonb),
+                          identity.eu_record(uuid, boolean, text, text),
+                          identity.interaction_record(uuid, timestamptz) TO identity_gateway;

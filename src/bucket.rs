@@ -28,13 +28,30 @@ pub fn exclusive(candidate: &[u8; 16]) {
     unsafe { pg_sys::LockAcquire(&tag(candidate), pg_sys::ExclusiveLock as i32, false, false) };
 }
 
+/// Takes the one lock of those who write consent versions, until the transaction ends.
+pub fn consent_versions() {
+    // SAFETY: a transaction-level lock.
+    unsafe {
+        pg_sys::LockAcquire(
+            &numbered(BUCKETS),
+            pg_sys::ExclusiveLock as i32,
+            false,
+            false,
+        )
+    };
+}
+
 fn tag(candidate: &[u8; 16]) -> pg_sys::LOCKTAG {
     // The end of a UUID v7 is random.
     let [.., a, b, c, d] = *candidate;
+    numbered(u32::from_be_bytes([a, b, c, d]) % BUCKETS)
+}
+
+fn numbered(number: u32) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
         // SAFETY: constant for the backend.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: u32::from_be_bytes([a, b, c, d]) % BUCKETS,
+        locktag_field2: number,
         locktag_field3: 0,
         locktag_field4: TAG,
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,

@@ -7,6 +7,7 @@
 //! | [`call`], [`caller`] | one call: may it proceed, who calls, how it is refused |
 //! | [`purpose`] | purposes: read in every call, versioned on change, revoked at once |
 //! | [`subject`] | subjects: resolve, register, vertical, import |
+//! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks against erasure |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
@@ -29,6 +30,7 @@ mod bucket;
 mod call;
 mod caller;
 mod clock;
+mod consent;
 mod error;
 mod gucs;
 mod json;

@@ -18,7 +18,15 @@ use pgrx::prelude::*;
 use crate::recorder::slots;
 
 /// The beginnings of function names, as they are in any text that calls one.
-const NAMES: [&[u8]; 4] = [b"pii_", b"identity.", b"identity_", b"purpose_revoke"];
+const NAMES: [&[u8]; 7] = [
+    b"pii_",
+    b"identity.",
+    b"identity_",
+    b"purpose_revoke",
+    b"consent_",
+    b"eu_record",
+    b"interaction_record",
+];
 /// Formats of the lines that log_statement writes.
 const STATEMENTS: [&str; 3] = [
     "statement: %s",

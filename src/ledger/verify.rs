@@ -19,7 +19,7 @@ use crate::keys::{self, region};
 use crate::purpose::content;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
-use crate::{call, clock, error, lane};
+use crate::{call, clock, consent, error, lane};
 
 sql_function!(ledger_verify, pg_finfo_ledger_verify, verify);
 
@@ -79,18 +79,27 @@ fn verify(arguments: Arguments) -> pg_sys::Datum {
         connected(|| {
             check_guards(&mut report);
             check_purposes(&keys, full, &mut report);
+            if full {
+                consent::verify::check(&keys, &mut report);
+            }
         });
     });
     pg_sys::Datum::from(0)
 }
 
-struct Report {
+/// The answer as it grows.
+pub struct Report {
     answer: Answer,
     findings: usize,
 }
 
 impl Report {
-    fn finding(&mut self, check: &str, detail: &str) {
+    /// How many findings there are so far.
+    pub fn findings(&self) -> usize {
+        self.findings
+    }
+
+    pub fn finding(&mut self, check: &str, detail: &str) {
         self.findings += 1;
         if self.findings <= MAX_FINDINGS {
             self.answer
@@ -99,7 +108,7 @@ impl Report {
     }
 
     /// Closes a check: one line that it is good, if nothing was found since.
-    fn close(&mut self, check: &str, found_before: usize, detail: &str) {
+    pub fn close(&mut self, check: &str, found_before: usize, detail: &str) {
         if self.findings == found_before {
             self.answer
                 .push(&[value(check), value(true), value(detail)]);

@@ -52,6 +52,7 @@ impl Attributes<'_> {
     }
 }
 
-fn bounded(text: &str) -> bool {
+/// Whether a text attribute has a length it may have.
+pub fn bounded(text: &str) -> bool {
     (1..=MAX_TEXT_BYTES).contains(&text.len())
 }

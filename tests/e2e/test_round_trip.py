@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from cluster import BINDIR, run_as_owner
+from consent import history, now, record, rfc3339, state, template, texts
 from vault import Vault, read, refused_read
 
 
@@ -53,6 +54,14 @@ def source(fresh):
         dba.execute("UPDATE identity.purpose_definitions SET description = 'second' WHERE purpose_token = 't.contact'")
         dba.execute("UPDATE identity.purpose_definitions SET description = 'third' WHERE purpose_token = 't.contact'")
     vault.revoke(vault.purpose("t.revoked"))
+    vault.consenting = vault.subject("general", "pending_first_contact", name="Mary")
+    vault.template = template(vault, valid_for="1 year 2 days")
+    template(vault, effective_at=now(days=40))
+    with vault.gateway() as gateway:
+        record(gateway, vault.consenting, "given", vault.template, {"letter": "of the first"})
+        record(gateway, vault.consenting, "withdrawn")
+        record(gateway, vault.consenting, "given", vault.template, {"given_at": rfc3339(now()), "letter": "of the second"})
+        gateway.execute("SELECT identity.eu_record(%s, true, 'contract')", (vault.consenting.id,))
     return vault
 
 
@@ -70,6 +79,11 @@ def test_round_trip_into_another_cluster(source, fresh, options):
     query = "SELECT version, description, changed_by, effective_at, superseded_at FROM identity.purpose_versions WHERE purpose_token = 't.contact' ORDER BY 1"
     assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 3
 
+    for kept in (state, history, texts):
+        assert kept(copy, source.consenting) == kept(source, source.consenting)
+    query = "SELECT * FROM identity.consent_versions ORDER BY kind, ordinal"
+    assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 2
+
     taken = {row["access_id"] for row in copy.sql("SELECT access_id FROM identity.pii_access_log")}
     sessions = [copy.connect(role) for role in copy_gateways(copy)]
     for conn in sessions:
@@ -83,6 +97,13 @@ def test_round_trip_into_another_cluster(source, fresh, options):
     copy.verify()
 
     copy.purpose("t.later")  # migrations go on, guards are on
+    later = template(copy, version="t.later")
+    with copy.connect(copy_gateways(copy)[0]) as gateway:
+        read(gateway, source.consenting)
+        record(gateway, source.consenting, "withdrawn")
+        refused_read(gateway, source.consenting, "42501", "consent")
+        record(gateway, source.consenting, "given", later, {"given_at": rfc3339(now())})
+    assert copy.sql(query)[-1]["ordinal"] == 3
     copy.revoke("t.later")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         copy.sql("DELETE FROM identity.pii_access_log")

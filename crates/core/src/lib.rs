@@ -14,7 +14,8 @@
 //! | [`envelope`] | one encrypted field |
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
-//! | [`digest`] | digests of events and certificates |
+//! | [`digest`] | digests of events, of texts beside them, and of certificates |
+//! | [`moment`] | instants that a client wrote down, and as texts in events |
 //! | [`candidate`] | subject ids (UUID version 7) |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
 //!
@@ -39,6 +40,7 @@ pub mod envelope;
 pub mod field;
 pub mod key;
 pub mod leaf;
+pub mod moment;
 pub mod reason;
 pub mod trace;
 pub mod vocabulary;
@@ -54,7 +56,7 @@ mod words;
 pub use candidate::candidate_id;
 pub use chain::{Finding, Head, LaneVerifier, genesis, link};
 pub use decision::{Purpose, Subject, may_read, may_use};
-pub use digest::{cert_fingerprint, event_digest};
+pub use digest::{cert_fingerprint, event_digest, evidence_digest};
 pub use envelope::{
     EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES, key_version, open, seal,
 };
@@ -64,6 +66,6 @@ pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
 pub use reason::Reason;
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
-    AccessorKind, AuthTier, ChainKind, ConsentSet, ConsentStatus, Membership, Outcome, Route,
-    Vertical, Zone,
+    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, Membership, Outcome,
+    Route, Vertical, Zone,
 };

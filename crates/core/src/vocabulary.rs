@@ -75,6 +75,18 @@ impl ConsentStatus {
     }
 }
 
+words! {
+    /// What a text is about that a subject agrees to, or is told.
+    pub enum ConsentKind : as_str {
+        /// The use of its data.
+        General = "general",
+        /// The collection of biometrics.
+        Biometric = "biometric",
+        /// The published schedule by which biometrics are destroyed: shown, not agreed to.
+        RetentionSchedule = "retention_schedule",
+    }
+}
+
 /// A set of consent states: those a purpose accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConsentSet(u8);
