@@ -2,8 +2,11 @@
 
 use std::ffi::{CStr, CString};
 
+use std::panic::AssertUnwindSafe;
+
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
-use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{self, PgTryBuilder, errcodes::PgSqlErrorCode};
 
 use crate::gucs;
 
@@ -78,6 +81,25 @@ pub fn in_transaction_as_keeper<T>(work: impl FnOnce() -> T) -> T {
             result
         }
     })
+}
+
+/// The same, but an ERROR ends the transaction and not the process. Only the error's code comes back: its words may quote a value.
+pub fn try_in_transaction_as_keeper<T>(work: impl FnOnce() -> T) -> Result<T, PgSqlErrorCode> {
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| Ok(in_transaction_as_keeper(work))))
+        .catch_others(|error| {
+            let (CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic {
+                ereport: report, ..
+            }) = error;
+            Err(report.sql_error_code())
+        })
+        .execute();
+    if outcome.is_err() {
+        // SAFETY: releases whatever the failed transaction holds: locks, snapshots, SPI, the user it ran as.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+    }
+    outcome
 }
 
 /// Takes the server's configuration in again.
