@@ -10,18 +10,14 @@ use pgrx::pg_sys::{self, PgTryBuilder, errcodes::PgSqlErrorCode};
 
 use crate::gucs;
 
-/// What the owner of the database could otherwise change under our processes by ALTER DATABASE.
-const SETTINGS: [(&CStr, &CStr); 10] = [
+/// What the owner of the database could otherwise change under our processes by ALTER DATABASE. Not what acts on statements of clients
+/// only (statement_timeout), or on nothing that our processes do (row_security, the isolation level).
+const SETTINGS: [(&CStr, &CStr); 5] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"role", c"none"),
-    (c"row_security", c"on"),
-    (c"session_replication_role", c"origin"),
     (c"default_transaction_read_only", c"off"),
-    (c"default_transaction_isolation", c"read committed"),
     (c"default_table_access_method", c"heap"),
-    (c"statement_timeout", c"0"),
     (c"lock_timeout", c"0"),
-    (c"idle_in_transaction_session_timeout", c"0"),
 ];
 
 /// Takes over the signals and connects to the served database as the bootstrap superuser with a closed search_path. A cancel
