@@ -1,7 +1,6 @@
 //! What the background processes share: connecting, transactions, leaving.
 
 use std::ffi::{CStr, CString};
-
 use std::panic::AssertUnwindSafe;
 
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
@@ -10,14 +9,13 @@ use pgrx::pg_sys::{self, PgTryBuilder, errcodes::PgSqlErrorCode};
 
 use crate::gucs;
 
-/// What the owner of the database could otherwise change under our processes by ALTER DATABASE. Not what acts on statements of clients
-/// only (statement_timeout), or on nothing that our processes do (row_security, the isolation level).
-const SETTINGS: [(&CStr, &CStr); 5] = [
+/// What the owner of the database could otherwise change under our processes by ALTER DATABASE. Not the timeouts, which work by a cancel
+/// (see `connect`) or in sessions of clients only; and not what acts on nothing that our processes do (row_security, the isolation level).
+const SETTINGS: [(&CStr, &CStr); 4] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"role", c"none"),
     (c"default_transaction_read_only", c"off"),
     (c"default_table_access_method", c"heap"),
-    (c"lock_timeout", c"0"),
 ];
 
 /// Takes over the signals and connects to the served database as the bootstrap superuser with a closed search_path. A cancel

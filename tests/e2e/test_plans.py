@@ -61,6 +61,19 @@ def test_a_constant_call_in_a_plan_that_is_kept_is_made_anew_each_time(vault, ga
     assert vault.outcomes(gateway.info.user)["committed"] in (4, 8)  # the sub-select is one call, or one a row
 
 
+def test_a_constant_registration_is_made_when_it_runs_and_only_then(vault, gateway):
+    """Were it folded into the plan, EXPLAIN would register somebody, and a kept plan would register nobody more."""
+    register = "SELECT identity.pii_register('t.all', '{\"name\": \"Ada\"}')"
+    gateway.execute("SET plan_cache_mode = force_generic_plan")
+    gateway.execute(f"PREPARE mine AS {register}")
+    for explained in (register, "EXECUTE mine"):
+        gateway.execute(f"EXPLAIN (VERBOSE) {explained}")
+    vault.leaves(gateway)
+    made = {gateway.execute("EXECUTE mine").fetchone()[0] for _ in range(3)}
+    assert len(made) == 3
+    vault.leaves(gateway, committed=3)
+
+
 # -- parallel workers ------------------------------------------------------------------
 @pytest.fixture
 def parallel(vault, gateway):
