@@ -11,7 +11,6 @@ use pgrx::prelude::*;
 use super::{intake, refusals};
 use crate::backend_local::BackendLocal;
 use crate::keys::{self, region::Keys};
-use crate::ledger::table;
 use crate::record::{Entry, Fate, Shape, Short};
 use crate::{caller, error, lane, worker_process};
 
@@ -23,7 +22,7 @@ static WRITING: BackendLocal<Vec<u32>> = BackendLocal::new(Vec::new());
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Writes one batch; returns how many slots and overflows it dealt with. If that fails, a single row may be the cause: then each slot is
-/// written alone, and what fails alone is set aside.
+/// written alone, and what fails alone is set aside; a month without a partition gets one from the maintenance process meanwhile.
 pub fn write_batch() -> usize {
     let (slots, overflow) = (intake::take(BATCH), refusals::overflow());
     if slots.is_empty() && overflow.is_empty() {
@@ -56,20 +55,14 @@ pub fn write_batch() -> usize {
     slots.len()
 }
 
-/// Writes the records of these slots in one transaction. False without the chain key: nothing was written. What belongs to a month
-/// without a partition is set aside: the maintenance process makes one.
+/// Writes the records of these slots in one transaction. False without the chain key: nothing was written.
 fn write(slots: &[u32], overflow: &[(u32, u32)]) -> Result<bool, PgSqlErrorCode> {
     let written = worker_process::try_in_transaction_as_keeper(|| {
         register_commit_callback();
         let Some(keys) = keys::active() else {
             return false;
         };
-        let (now, later): (Vec<u32>, Vec<u32>) = slots.iter().partition(|slot| {
-            let mut entries = intake::taken(**slot).entries();
-            entries.all(|entry| table::has_partition(entry.at))
-        });
-        later.iter().for_each(|slot| intake::set_aside(*slot));
-        for record in now.iter().map(|slot| intake::taken(*slot)) {
+        for record in slots.iter().map(|slot| intake::taken(*slot)) {
             for entry in record.entries() {
                 append(&keys, &record.shape, entry, &record.fate);
             }
@@ -78,7 +71,7 @@ fn write(slots: &[u32], overflow: &[(u32, u32)]) -> Result<bool, PgSqlErrorCode>
             let fate = Fate::denied(Reason::RecorderFull, *count);
             append(&keys, &overflowing(*role), &Entry::now(), &fate);
         }
-        WRITING.with(|writing| *writing = now);
+        WRITING.with(|writing| *writing = slots.to_vec());
         true
     })?;
     if written {
