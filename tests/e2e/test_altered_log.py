@@ -10,7 +10,12 @@ RECORDER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'identity_pgx 
 
 @pytest.mark.parametrize(
     "change",
-    ["ADD COLUMN extra int", "DROP COLUMN event_digest", "ALTER COLUMN repeats TYPE bigint", "ALTER COLUMN request_trace_id TYPE bytea USING NULL"],
+    [
+        "ADD COLUMN extra int",
+        "DROP COLUMN event_digest",
+        "ALTER COLUMN repeats TYPE bigint",
+        "ALTER COLUMN request_trace_id TYPE bytea USING NULL",
+    ],
     ids=["added", "dropped", "wider", "another type"],
 )
 @pytest.mark.parametrize("session", ["old", "new"])
