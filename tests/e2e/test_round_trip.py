@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from cluster import BINDIR, run_as_owner
+from cluster import BINDIR, run_as_owner, wait_until
 from vault import Vault, read, refused_read
 
 
@@ -53,6 +53,7 @@ def source(fresh):
         dba.execute("UPDATE identity.purpose_definitions SET description = 'second' WHERE purpose_token = 't.contact'")
         dba.execute("UPDATE identity.purpose_definitions SET description = 'third' WHERE purpose_token = 't.contact'")
     vault.revoke(vault.purpose("t.revoked"))
+    wait_until(lambda: vault.sql("SELECT 1 FROM identity.settings_history"), "the last row that comes by itself")
     return vault
 
 
