@@ -55,11 +55,14 @@ pub fn reached() {
 #[pg_guard]
 unsafe extern "C-unwind" fn emit(report: *mut pg_sys::ErrorData) {
     unsafe {
-        if let Some(report) = report.as_mut().filter(|report| report.output_to_server)
-            && !REWRITING.load(Ordering::Relaxed)
-            && concerns_us(report)
-        {
-            hide(report);
+        if let Some(report) = report.as_mut().filter(|report| report.output_to_server) {
+            if REWRITING.load(Ordering::Relaxed) {
+                // The statement comes with a line of ours too, and its literals with it.
+                report.hide_stmt = true;
+                report.hide_ctx = true;
+            } else if concerns_us(report) {
+                hide(report);
+            }
         }
         if let Some(previous) = PREVIOUS {
             previous(report);

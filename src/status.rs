@@ -135,12 +135,18 @@ fn fill(report: &mut Report) {
         ("running", "down"),
         "reads refuse until it is back; look for \"identity_pgx recorder\" in the server log",
     );
-    let (held, waiting) = slots::load();
+    let load = slots::load();
     report.line(
         "recorder queue",
-        &format!("{held} held, {waiting} waiting, of {}", slots::capacity()),
+        &format!(
+            "{} held, {} waiting, {} of them set aside, of {}",
+            load.held,
+            load.waiting,
+            load.aside,
+            slots::capacity()
+        ),
         None,
-        None,
+        (load.aside > 0).then_some("rows that could not be written are tried again; look for \"set aside\" in the server log"),
     );
     report.line(
         "lanes",

@@ -5,3 +5,4 @@ pub mod partitions;
 pub mod row;
 pub mod table;
 pub mod verify;
+mod vetting;

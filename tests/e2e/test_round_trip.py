@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from cluster import BINDIR, run_as_owner
+from cluster import BINDIR, run_as_owner, wait_until
 from consent import history, now, record, rfc3339, state, template, texts
 from vault import Vault, read, refused_read
 
@@ -62,6 +62,7 @@ def source(fresh):
         record(gateway, vault.consenting, "withdrawn")
         record(gateway, vault.consenting, "given", vault.template, {"given_at": rfc3339(now()), "letter": "of the second"})
         gateway.execute("SELECT identity.eu_record(%s, true, 'contract')", (vault.consenting.id,))
+    wait_until(lambda: vault.sql("SELECT 1 FROM identity.settings_history"), "the last row that comes by itself")
     return vault
 
 

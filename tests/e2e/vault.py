@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 import pytest
+from psycopg.pq import ExecStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -171,7 +172,8 @@ class Vault:
 
     def sql(self, query: str, params=None) -> list[dict]:
         done = self.admin.execute(query, params)
-        return done.fetchall() if done.description else []
+        # Not `description`: a result without columns has none, and rows all the same.
+        return done.fetchall() if done.pgresult.status == ExecStatus.TUPLES_OK else []
 
 
 def read(conn: psycopg.Connection, subject: Subject, purpose: str = "t.all", fields=("name",)):
