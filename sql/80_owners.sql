@@ -7,6 +7,7 @@ ALTER TABLE identity.purpose_versions    OWNER TO identity_owner;
 ALTER TABLE identity.purpose_revocations OWNER TO identity_owner;
 ALTER TABLE identity.pii_access_log      OWNER TO identity_owner;
 ALTER TABLE identity.keyring             OWNER TO identity_owner;
+ALTER TABLE identity.caller_revocations  OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -22,3 +23,9 @@ ALTER FUNCTION identity.key_wipe_all()                                    OWNER 
 ALTER FUNCTION identity.identity_status()                                 OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_verify(boolean)                            OWNER TO identity_keeper;
 ALTER FUNCTION identity._import_subject(uuid, jsonb, text, text, jsonb)   OWNER TO identity_keeper;
+
+-- Approval and revocation of logins: none returns PII.
+ALTER FUNCTION identity.purpose_approve(text, int)                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.my_purposes()                                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.caller_revoke(name, text)                         OWNER TO identity_keeper;
+ALTER FUNCTION identity.caller_reinstate(name)                            OWNER TO identity_keeper;

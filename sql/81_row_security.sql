@@ -30,3 +30,8 @@ CREATE POLICY keeper_adds   ON identity.purpose_revocations FOR INSERT TO identi
 CREATE POLICY keeper_renews ON identity.purpose_revocations FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_reads  ON identity.keyring             FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_enrols ON identity.keyring             FOR INSERT TO identity_keeper WITH CHECK (true);
+
+-- Who may revoke a login sees who was; so does who checks.
+ALTER TABLE identity.caller_revocations  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads  ON identity.caller_revocations  FOR SELECT TO identity_dba, identity_legal, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.caller_revocations  FOR INSERT TO identity_keeper WITH CHECK (true);

@@ -56,3 +56,15 @@ GRANT EXECUTE ON FUNCTION identity.purpose_revoke(text, text) TO identity_dba, i
 -- Operations.
 GRANT EXECUTE ON FUNCTION identity.dev_unlock(), identity.key_wipe_all() TO identity_worker;
 GRANT EXECUTE ON FUNCTION identity.key_status(), identity.identity_status(), identity.ledger_verify(boolean) TO identity_auditor, identity_worker;
+
+-- Approval: the second person, who is no DBA (the function sees to that).
+GRANT EXECUTE ON FUNCTION identity.purpose_approve(text, int) TO identity_approver;
+GRANT UPDATE (approved_by, approved_at) ON identity.purpose_versions TO identity_keeper;
+
+-- A gateway asks what it may use.
+GRANT EXECUTE ON FUNCTION identity.my_purposes() TO identity_gateway;
+
+-- Stopping a login, and letting it in again, is for those who answer for it.
+GRANT EXECUTE ON FUNCTION identity.caller_revoke(name, text), identity.caller_reinstate(name) TO identity_dba, identity_legal;
+GRANT SELECT, INSERT ON identity.caller_revocations TO identity_keeper;
+GRANT SELECT ON identity.caller_revocations TO identity_dba, identity_legal, identity_auditor;
