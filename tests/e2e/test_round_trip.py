@@ -64,7 +64,7 @@ def test_round_trip_into_another_cluster(source, fresh, options):
 
     copy = Vault.__new__(Vault)  # the roles are there already
     copy.cluster, copy.admin = target, target.connect(row_factory=psycopg.rows.dict_row)
-    copy.dba, copy.auditor, copy.worker = source.dba, source.auditor, source.worker
+    copy.dba, copy.approver, copy.auditor, copy.worker = source.dba, source.approver, source.auditor, source.worker
     copy.verify()
 
     query = "SELECT version, description, changed_by, effective_at, superseded_at FROM identity.purpose_versions WHERE purpose_token = 't.contact' ORDER BY 1"
