@@ -185,31 +185,6 @@ def test_revoking_one_that_is_not_committed(vault, both):
 
 # -- clocks ----------------------------------------------------------------------------
 @pytest.fixture
-def moved(vault):
-    """moved(token, version, effective, changed): what the row would be had the clock been elsewhere then. Put back at the end: both times are on the chain."""
-    before = {}
-
-    def move(token: str, version: int, effective: str, changed: str) -> None:
-        row = vault.sql("SELECT effective_at, changed_at FROM identity.purpose_versions WHERE purpose_token = %s AND version = %s", (token, version))
-        before.setdefault((token, version), tuple(row[0].values()))
-        unguarded(effective, changed, (token, version))
-
-    def unguarded(effective: str, changed: str, parameters: tuple) -> None:
-        with vault.admin.transaction():
-            vault.sql("ALTER TABLE identity.purpose_versions DISABLE TRIGGER supersede_only")
-            vault.sql(
-                f"UPDATE identity.purpose_versions SET effective_at = {effective}, changed_at = {changed} WHERE purpose_token = %s AND version = %s",
-                parameters,
-            )
-            vault.sql("ALTER TABLE identity.purpose_versions ENABLE ALWAYS TRIGGER supersede_only")
-
-    yield move
-    for place, times in before.items():
-        unguarded("%s", "%s", (*times, *place))
-    vault.verify()
-
-
-@pytest.fixture
 def narrowed(vault):
     token = vault.purpose(fields=["name", "ssn"])
     with vault.connect(vault.dba) as dba:

@@ -10,12 +10,6 @@ UPSERT = """INSERT INTO identity.purpose_definitions (purpose_token, description
             ON CONFLICT (purpose_token) DO UPDATE SET description = excluded.description, allowed_fields = excluded.allowed_fields"""
 
 
-@pytest.fixture
-def dba(vault):
-    with vault.connect(vault.login("identity_dba")) as conn:
-        yield conn
-
-
 def versions(vault, token: str) -> list[tuple]:
     rows = vault.sql(
         "SELECT version, allowed_fields, superseded_at IS NULL AS open, changed_by FROM identity.purpose_versions WHERE purpose_token = %s ORDER BY 1",

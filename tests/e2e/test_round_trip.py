@@ -5,8 +5,8 @@ import re
 import psycopg
 import pytest
 
-from cluster import BINDIR, run_as_owner
-from vault import Vault, read, refused_read
+from cluster import BINDIR, run_as_owner, wait_until
+from vault import ONBOX, Vault, read, refused_read
 
 
 def tool(cluster, name: str, *arguments, **kwargs):
@@ -40,7 +40,8 @@ def restored(vault, fresh, *options):
 def source(fresh):
     vault = Vault(fresh())
     vault.kept = vault.subject("healthcare", name="Ada", ssn="900-00-0001")
-    with vault.gateway() as one, vault.gateway() as two:
+    vault.shut_out = vault.login(*ONBOX)
+    with vault.gateway() as one, vault.connect(vault.shut_out) as two:
         for _ in range(3):
             read(one, vault.kept, fields=["name", "ssn"])
             read(two, vault.kept)
@@ -53,6 +54,10 @@ def source(fresh):
         dba.execute("UPDATE identity.purpose_definitions SET description = 'second' WHERE purpose_token = 't.contact'")
         dba.execute("UPDATE identity.purpose_definitions SET description = 'third' WHERE purpose_token = 't.contact'")
     vault.revoke(vault.purpose("t.revoked"))
+    with vault.connect(vault.dba) as dba:
+        dba.execute("UPDATE identity.purpose_definitions SET allowed_fields = '{name,email,phone,ssn}' WHERE purpose_token = 't.contact'")  # waits
+        dba.execute("SELECT identity.caller_revoke(%s, 'a test')", (vault.shut_out,))
+    wait_until(lambda: vault.sql("SELECT 1 FROM identity.settings_history"), "the settings to be recorded")
     return vault
 
 
@@ -68,16 +73,19 @@ def test_round_trip_into_another_cluster(source, fresh, options):
     copy.verify()
 
     query = "SELECT version, description, changed_by, effective_at, superseded_at FROM identity.purpose_versions WHERE purpose_token = 't.contact' ORDER BY 1"
-    assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 3
+    assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 4
 
     taken = {row["access_id"] for row in copy.sql("SELECT access_id FROM identity.pii_access_log")}
-    sessions = [copy.connect(role) for role in copy_gateways(copy)]
+    sessions = [copy.connect(role) for role in copy_gateways(copy) if role != source.shut_out]
+    with copy.connect(source.shut_out) as conn:
+        refused_read(conn, source.kept, "42501", "caller_revoked")
     for conn in sessions:
         for _ in range(5):
             access_id = read(conn, source.kept, fields=["name", "ssn"])
             assert access_id not in taken, "a lane was forked"
             taken.add(access_id)
         refused_read(conn, source.kept, "42501", "purpose_revoked", "t.revoked")
+        refused_read(conn, source.kept, "42501", "field_not_allowed", "t.contact", ["ssn"])  # not yet approved there either
     for conn in sessions:
         conn.close()
     copy.verify()
