@@ -7,6 +7,8 @@ use crate::support::fields;
 
 const CEILING: i32 = 100;
 
+type Change = fn(&mut Content);
+
 fn narrow() -> Content {
     Content {
         allowed_fields: fields(&["name"]),
@@ -46,7 +48,7 @@ fn asks(content: &Content, in_effect: Option<&Content>, later: &[Content]) -> bo
 
 #[test]
 fn each_sensitive_reach_is_sensitive() {
-    let cases: [(&str, fn(&mut Content), bool); 9] = [
+    let cases: [(&str, Change, bool); 9] = [
         ("as it is", |_| {}, false),
         ("ssn", |c| c.allowed_fields = fields(&["name", "ssn"]), true),
         ("dob", |c| c.allowed_fields = fields(&["dob"]), true),
@@ -82,7 +84,7 @@ fn each_sensitive_reach_is_sensitive() {
 
 #[test]
 fn each_way_to_widen_is_wider_and_its_reverse_is_not() {
-    let cases: [(&str, fn(&mut Content)); 8] = [
+    let cases: [(&str, Change); 8] = [
         ("field", |c| c.allowed_fields = fields(&["name", "email"])),
         ("role", |c| c.allowed_roles.push(b"other".to_vec())),
         ("consent", |c| {
