@@ -10,7 +10,7 @@ from vault import FIELDS, ONBOX, Vault, read, refused, refused_read, said
 
 # -- who approves ----------------------------------------------------------------------
 def test_author_cannot_approve(vault, gateway, dba, narrow):
-    """Not as a DBA, not with both roles, not after the DBA role is taken away, and not through another login that becomes the author."""
+    """Not as a DBA, not with both roles, not after the DBA role is taken away, not as a colleague, and not through another login that becomes the author."""
     author = dba.info.user
     update(dba, narrow, WIDE)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):  # no right to execute
@@ -19,8 +19,10 @@ def test_author_cannot_approve(vault, gateway, dba, narrow):
     refused(dba, APPROVE, (narrow, 2), "42501", "role_conflict")
     vault.sql(f"REVOKE identity_dba FROM {author}")
     refused(dba, APPROVE, (narrow, 2), "42501", "role_conflict")
-    other = vault.login("identity_approver")
-    vault.sql(f"GRANT {author} TO {other}")
+    colleague, other = vault.login("identity_approver"), vault.login("identity_approver")
+    vault.sql(f"GRANT {colleague} TO {author}; GRANT {author} TO {other}")
+    dba.execute(f"SET ROLE {colleague}")
+    refused(dba, APPROVE, (narrow, 2), "42501", "role_conflict")
     with vault.connect(other) as conn:
         conn.execute(f"SET ROLE {author}")
         refused(conn, APPROVE, (narrow, 2), "42501", "role_conflict")
