@@ -17,6 +17,8 @@ static UNGUARDED: Statement = Statement::read(
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'append_only' AND t.tgenabled = 'A')
+          OR c.relname = 'purpose_versions' AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'supersede_only' AND t.tgenabled = 'A')
           OR NOT (c.relrowsecurity AND c.relforcerowsecurity)
        ORDER BY 1",
     &[],
