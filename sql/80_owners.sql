@@ -11,6 +11,7 @@ ALTER TABLE identity.consent_versions    OWNER TO identity_owner;
 ALTER TABLE identity.consent_history     OWNER TO identity_owner;
 ALTER TABLE identity.eu_history          OWNER TO identity_owner;
 ALTER TABLE identity.subject_texts       OWNER TO identity_owner;
+ALTER TABLE identity.caller_revocations  OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -31,3 +32,9 @@ ALTER FUNCTION identity.eu_record(uuid, boolean, text, text)              OWNER 
 ALTER FUNCTION identity.interaction_record(uuid, timestamptz)             OWNER TO identity_keeper;
 ALTER FUNCTION identity._consent_version_checked()                        OWNER TO identity_keeper;
 ALTER FUNCTION identity._consent_version_recorded()                       OWNER TO identity_keeper;
+
+-- Approval and revocation of logins: none returns PII.
+ALTER FUNCTION identity.purpose_approve(text, int)                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.my_purposes()                                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.caller_revoke(name, text)                         OWNER TO identity_keeper;
+ALTER FUNCTION identity.caller_reinstate(name)                            OWNER TO identity_keeper;

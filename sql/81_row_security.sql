@@ -45,3 +45,7 @@ CREATE POLICY keeper_reads  ON identity.eu_history       FOR SELECT TO identity_
 CREATE POLICY keeper_adds   ON identity.eu_history       FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_reads  ON identity.subject_texts    FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds   ON identity.subject_texts    FOR INSERT TO identity_keeper WITH CHECK (true);
+-- Who may revoke a login sees who was; so does who checks.
+ALTER TABLE identity.caller_revocations  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads  ON identity.caller_revocations  FOR SELECT TO identity_dba, identity_legal, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.caller_revocations  FOR INSERT TO identity_keeper WITH CHECK (true);

@@ -65,3 +65,14 @@ GRANT SELECT, INSERT ON identity.consent_history, identity.eu_history, identity.
 GRANT EXECUTE ON FUNCTION identity.consent_record(uuid, text, text, text, jsonb),
                           identity.eu_record(uuid, boolean, text, text),
                           identity.interaction_record(uuid, timestamptz) TO identity_gateway;
+-- Approval: the second person, who is no DBA (the function sees to that).
+GRANT EXECUTE ON FUNCTION identity.purpose_approve(text, int) TO identity_approver;
+GRANT UPDATE (approved_by, approved_at) ON identity.purpose_versions TO identity_keeper;
+
+-- A gateway asks what it may use.
+GRANT EXECUTE ON FUNCTION identity.my_purposes() TO identity_gateway;
+
+-- Stopping a login, and letting it in again, is for those who answer for it.
+GRANT EXECUTE ON FUNCTION identity.caller_revoke(name, text), identity.caller_reinstate(name) TO identity_dba, identity_legal;
+GRANT SELECT, INSERT ON identity.caller_revocations TO identity_keeper;
+GRANT SELECT ON identity.caller_revocations TO identity_dba, identity_legal, identity_auditor;

@@ -106,7 +106,7 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         Reason::CallerRevoked => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
             "this login has been revoked",
-            "Ask whoever runs the policy: identity.caller_reinstate(role, reason) lets it in again.",
+            "Ask whoever runs the policy: identity.caller_reinstate(role) lets it in again.",
         ),
         Reason::AppendOnly => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,

@@ -1,5 +1,6 @@
 //! `identity_health` and `identity_status`.
 
+use identity_core::ApprovalPolicy;
 use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
@@ -175,6 +176,12 @@ fn fill(report: &mut Report) {
         gucs::REQUIRE_MTLS.get(),
         ("Unix socket or TLS with client certificate", "any"),
         "identity_pgx.require_mtls is off",
+    );
+    report.check(
+        "approval",
+        gucs::PURPOSE_APPROVAL.get().policy() != ApprovalPolicy::None,
+        ("by a second person", "off"),
+        "identity_pgx.purpose_approval is none: one person alone can open any field",
     );
     report.check(
         "development keys",

@@ -2,6 +2,7 @@
 
 pub mod guards;
 pub mod partitions;
+mod policy;
 pub mod row;
 pub mod table;
 pub mod verify;

@@ -11,8 +11,8 @@ use identity_core::leaf::access_id;
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use super::guards;
 use super::row::{NEXT, Stored, stored};
+use super::{guards, policy};
 use crate::answer::{Rows as Answer, value};
 use crate::keys::region::Keys;
 use crate::keys::{self, region};
@@ -42,7 +42,9 @@ static PURPOSE_EVENTS: Statement = Statement::read(
 );
 static UNVERSIONED: Statement = Statement::read(
     c"SELECT d.purpose_token FROM identity.purpose_definitions d
-       WHERE NOT EXISTS (SELECT FROM identity.purpose_versions v WHERE v.purpose_token = d.purpose_token AND v.superseded_at IS NULL
+       WHERE NOT EXISTS (SELECT FROM identity.purpose_versions v WHERE v.purpose_token = d.purpose_token
+         AND v.version = (SELECT pg_catalog.max(n.version) FROM identity.purpose_versions n WHERE n.purpose_token = d.purpose_token)
+         AND GREATEST(d.effective_at, v.changed_at) = v.effective_at
          AND (d.description, d.allowed_fields, d.auth_tier, d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access)
            IS NOT DISTINCT FROM (v.description, v.allowed_fields, v.auth_tier, v.rate_limit_qps, v.daily_volume_cap, v.allowed_roles, v.accepted_consent, v.phi_access))",
     &[],
@@ -81,6 +83,7 @@ fn verify(arguments: Arguments) -> pg_sys::Datum {
             check_purposes(&keys, full, &mut report);
             if full {
                 consent::verify::check(&keys, &mut report);
+                check_callers(&keys, &mut report);
             }
         });
     });
@@ -320,10 +323,22 @@ fn check_purposes(keys: &Keys, full: bool, report: &mut Report) {
                 &format!("{token}: a revocation that was recorded is not there"),
             );
         }
+        for wrong in policy::approvals(&keys.installation) {
+            report.finding("purposes", &wrong);
+        }
     }
     report.close(
         "purposes",
         found_before,
-        "definitions, versions and records agree",
+        "definitions, versions, approvals and records agree",
     );
+}
+
+/// Which logins are shut out must be what was put on the chain.
+fn check_callers(keys: &Keys, report: &mut Report) {
+    let found_before = report.findings;
+    for wrong in policy::callers(&keys.installation) {
+        report.finding("callers", &wrong);
+    }
+    report.close("callers", found_before, "revoked logins and records agree");
 }

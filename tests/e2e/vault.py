@@ -40,6 +40,7 @@ class Vault:
         self.cluster = cluster
         self.admin = cluster.connect(row_factory=dict_row)
         self.dba = self.login("identity_dba", name="t_dba")
+        self.approver = self.login("identity_approver", name="t_approver")
         self.auditor = self.login("identity_auditor", name="t_auditor")
         self.worker = self.login("identity_worker", name="t_worker")
         self.purpose("t.all", FIELDS, phi_access=True)
@@ -90,7 +91,20 @@ class Vault:
                 f"INSERT INTO identity.purpose_definitions ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
                 list(values.values()),
             )
+        self.approve(token)
         return token
+
+    def pending(self, token: str) -> int | None:
+        """The newest version, if it waits for approval."""
+        newest = self.sql("SELECT version, needs_approval AND approved_by IS NULL AS waits FROM identity.purpose_versions WHERE purpose_token = %s ORDER BY 1 DESC LIMIT 1", (token,))
+        return newest[0]["version"] if newest and newest[0]["waits"] else None
+
+    def approve(self, token: str) -> None:
+        """The second person, where one is needed."""
+        version = self.pending(token)
+        if version is not None:
+            with self.connect(self.approver) as approver:
+                approver.execute("SELECT identity.purpose_approve(%s, %s)", (token, version))
 
     def revoke(self, token: str) -> None:
         with self.connect(self.dba) as dba:

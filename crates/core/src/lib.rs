@@ -10,6 +10,7 @@
 //! | [`vocabulary`] | the closed word lists that rows and purposes use |
 //! | [`reason`] | the codes of refusals |
 //! | [`decision`] | may this call read these fields? |
+//! | [`approval`] | does a purpose version need a second person? |
 //! | [`key`] | keys that cannot be printed or cloned, and their check values |
 //! | [`envelope`] | one encrypted field |
 //! | [`leaf`] | the canonical bytes of one access row |
@@ -32,6 +33,7 @@
     )
 )]
 
+pub mod approval;
 pub mod candidate;
 pub mod chain;
 pub mod decision;
@@ -53,6 +55,7 @@ mod kdf;
 mod padding;
 mod words;
 
+pub use approval::{ApprovalPolicy, Content, needs_approval};
 pub use candidate::candidate_id;
 pub use chain::{Finding, Head, LaneVerifier, genesis, link};
 pub use decision::{Purpose, Subject, may_read, may_use};

@@ -107,6 +107,12 @@ impl ConsentSet {
     pub const fn contains(self, status: ConsentStatus) -> bool {
         self.0 & 1 << status as u8 != 0
     }
+
+    /// Whether every state of this set is in `other`.
+    #[must_use]
+    pub const fn is_subset_of(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
 }
 
 words! {
