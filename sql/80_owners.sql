@@ -7,6 +7,8 @@ ALTER TABLE identity.purpose_versions    OWNER TO identity_owner;
 ALTER TABLE identity.purpose_revocations OWNER TO identity_owner;
 ALTER TABLE identity.pii_access_log      OWNER TO identity_owner;
 ALTER TABLE identity.keyring             OWNER TO identity_owner;
+ALTER TABLE identity.volume_notices      OWNER TO identity_owner;
+ALTER TABLE identity.notifications       OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -22,3 +24,4 @@ ALTER FUNCTION identity.key_wipe_all()                                    OWNER 
 ALTER FUNCTION identity.identity_status()                                 OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_verify(boolean)                            OWNER TO identity_keeper;
 ALTER FUNCTION identity._import_subject(uuid, jsonb, text, text, jsonb)   OWNER TO identity_keeper;
+ALTER FUNCTION identity.metrics()                                         OWNER TO identity_keeper;

@@ -30,3 +30,9 @@ CREATE POLICY keeper_adds   ON identity.purpose_revocations FOR INSERT TO identi
 CREATE POLICY keeper_renews ON identity.purpose_revocations FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_reads  ON identity.keyring             FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_enrols ON identity.keyring             FOR INSERT TO identity_keeper WITH CHECK (true);
+
+-- Written by the maintenance process alone, which is a superuser.
+ALTER TABLE identity.volume_notices ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.notifications  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY watch_reads ON identity.volume_notices FOR SELECT TO identity_worker, identity_auditor USING (true);
+CREATE POLICY watch_reads ON identity.notifications  FOR SELECT TO identity_worker, identity_auditor USING (true);

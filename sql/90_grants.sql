@@ -56,3 +56,7 @@ GRANT EXECUTE ON FUNCTION identity.purpose_revoke(text, text) TO identity_dba, i
 -- Operations.
 GRANT EXECUTE ON FUNCTION identity.dev_unlock(), identity.key_wipe_all() TO identity_worker;
 GRANT EXECUTE ON FUNCTION identity.key_status(), identity.identity_status(), identity.ledger_verify(boolean) TO identity_auditor, identity_worker;
+
+-- Who sends notices, and who watches that they are sent.
+GRANT SELECT ON identity.volume_notices, identity.notifications TO identity_worker, identity_auditor;
+GRANT EXECUTE ON FUNCTION identity.metrics() TO identity_worker, identity_auditor;

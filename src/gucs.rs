@@ -15,6 +15,10 @@ pub static RECORDER_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(4096);
 /// not who may run SQL.
 pub static REQUIRE_MTLS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// Subjects that one login may be shown in a day under a purpose without a cap of its own. Sighup, for the same reason; the default is what a person's
+/// work takes, and far from what a copy of the vault would.
+pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
 /// Defines the settings. Called once, from `_PG_init`.
 pub fn define() {
     GucRegistry::define_string_guc(
@@ -48,6 +52,16 @@ pub fn define() {
         c"Refuses sessions that are neither on a Unix socket nor on TLS with a verified client certificate.",
         c"Turning it off is recorded and shown by identity_status().",
         &REQUIRE_MTLS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"identity_pgx.service_daily_ceiling",
+        c"Subjects a day, for each login, under a purpose without daily_volume_cap; a cap above it needs approval.",
+        c"",
+        &SERVICE_DAILY_CEILING,
+        1,
+        i32::MAX,
         GucContext::Sighup,
         GucFlags::default(),
     );

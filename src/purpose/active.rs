@@ -26,6 +26,8 @@ const VERSION: usize = 2;
 const EFFECTIVE_AT: usize = 3;
 const ALLOWED_FIELDS: usize = 6;
 const AUTH_TIER: usize = 7;
+const RATE_LIMIT_QPS: usize = 8;
+const DAILY_VOLUME_CAP: usize = 9;
 const ALLOWED_ROLES: usize = 10;
 const ACCEPTED_CONSENT: usize = 11;
 const PHI_ACCESS: usize = 12;
@@ -38,26 +40,34 @@ static REVOCATIONS: Index = Index {
 };
 const REVOKED_VERSION: usize = 5;
 
+/// The version of a purpose that decides, for one caller.
+pub struct Active {
+    pub purpose: Purpose,
+    pub rate_limit_qps: Option<i32>,
+    pub daily_volume_cap: Option<i32>,
+}
+
 /// The purpose that a call names, if the caller may use it for these fields; otherwise the call is refused. Runs inside the call's snapshot.
-pub fn admitted(call: &mut Call, token: &str, wanted: FieldSet) -> Purpose {
-    let purpose = if is_purpose_token(token) {
+pub fn admitted(call: &mut Call, token: &str, wanted: FieldSet) -> Active {
+    let active = if is_purpose_token(token) {
         active(token, &call.caller)
     } else {
         None
     };
-    if let Some(known) = &purpose {
+    if let Some(Active { purpose, .. }) = &active {
         // Only a token that exists is recorded: what else stands there might be anybody's data.
         call.shape.purpose = Short::new(token);
-        call.shape.purpose_version = Some(known.version);
+        call.shape.purpose_version = Some(purpose.version);
     }
-    call.allow(decision::may_use(purpose.as_ref(), wanted));
-    purpose.unwrap_or_else(|| call.refuse(Reason::UnknownPurpose))
+    let purpose = active.as_ref().map(|active| &active.purpose);
+    call.allow(decision::may_use(purpose, wanted));
+    active.unwrap_or_else(|| call.refuse(Reason::UnknownPurpose))
 }
 
 /// The version of the purpose in effect, for this caller; `None` if there is no such purpose.
-fn active(token: &str, caller: &Caller) -> Option<Purpose> {
+pub fn active(token: &str, caller: &Caller) -> Option<Active> {
     let now = clock::now();
-    let mut purpose = VERSIONS.last_committed(token, |row| {
+    let mut active = VERSIONS.last_committed(token, |row| {
         // A version that was to hold at once holds whatever the clock says by now: it may have been set back, and the version before may
         // have allowed more.
         let moment = |column| row.datum(column).map(|at| at.value() as i64);
@@ -70,13 +80,13 @@ fn active(token: &str, caller: &Caller) -> Option<Purpose> {
         }
     })?;
     let revoked = REVOCATIONS.last(token, |row| row.get::<i32>(REVOKED_VERSION));
-    purpose.revoked = revoked.is_some_and(|version| version >= purpose.version);
-    Some(purpose)
+    active.purpose.revoked = revoked.is_some_and(|version| version >= active.purpose.version);
+    Some(active)
 }
 
-fn version(row: &Columns, caller: &Caller) -> Option<Purpose> {
+fn version(row: &Columns, caller: &Caller) -> Option<Active> {
     let allowed = |role: &&CStr| caller.is_member_of(role);
-    Some(Purpose {
+    let purpose = Purpose {
         version: row.get(VERSION)?,
         // A tier or list that is not understood is the one that allows least.
         tier: row
@@ -90,5 +100,10 @@ fn version(row: &Columns, caller: &Caller) -> Option<Purpose> {
         allowed_fields: fields(&words(row.datum(ALLOWED_FIELDS))).unwrap_or_default(),
         phi_access: row.get(PHI_ACCESS).unwrap_or(false),
         accepted_consent: consent(&words(row.datum(ACCEPTED_CONSENT))).unwrap_or_default(),
+    };
+    Some(Active {
+        purpose,
+        rate_limit_qps: row.get(RATE_LIMIT_QPS),
+        daily_volume_cap: row.get(DAILY_VOLUME_CAP),
     })
 }

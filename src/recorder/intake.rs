@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 
 use super::slots::{Record, State, free, record, slots, tag};
+use crate::metrics;
 use crate::shmem::{Lock, locked};
 
 /// Takes up to `most` waiting slots.
@@ -61,7 +62,10 @@ pub fn reclaim_orphans() {
     for (slot, (pid, seen)) in slots().filter_map(|slot| Some((slot, tag(slot).holder()?))) {
         // SAFETY: looks a process up by pid.
         if unsafe { pg_sys::BackendPidGetProc(pid).is_null() } {
-            tag(slot).pass(State::Held, State::Queued, Some(seen));
+            if tag(slot).pass(State::Held, State::Queued, Some(seen)) {
+                // SAFETY: reads are taken out of the queue by this process only.
+                metrics::rolled_back(unsafe { &*record(slot).get() });
+            }
         }
     }
 }

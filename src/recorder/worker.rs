@@ -21,7 +21,7 @@ use crate::keys::{
 use crate::ledger::table;
 use crate::query::{Statement, connected};
 use crate::record::{Entry, Fate, Shape, Short};
-use crate::{caller, error, lane, worker_process};
+use crate::{caller, error, lane, limits, worker_process};
 
 /// Slots written in one transaction.
 const BATCH: usize = 256;
@@ -61,6 +61,7 @@ pub extern "C-unwind" fn identity_recorder_main(_argument: pg_sys::Datum) {
     let overridden = worker_process::in_transaction(overridden);
     slots::set_server_synchronous_commit(configured);
     intake::return_taken();
+    count_what_was_read_today();
     announce();
     loop {
         // Its return value is the only way to learn of a SIGTERM: asking resets the flag.
@@ -78,6 +79,14 @@ pub extern "C-unwind" fn identity_recorder_main(_argument: pg_sys::Datum) {
         if !stay {
             leave();
         }
+    }
+}
+
+/// After a start of the server, before anything is read: until this process announces itself, every read refuses.
+fn count_what_was_read_today() {
+    if !limits::table::is_complete() {
+        worker_process::in_transaction_as_keeper(limits::rebuild::from_log);
+        limits::table::set_complete();
     }
 }
 

@@ -15,6 +15,7 @@
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`digest`] | digests of events and certificates |
+//! | [`limit`] | how much a caller may still do under a purpose |
 //! | [`candidate`] | subject ids (UUID version 7) |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
 //!
@@ -39,6 +40,7 @@ pub mod envelope;
 pub mod field;
 pub mod key;
 pub mod leaf;
+pub mod limit;
 pub mod reason;
 pub mod trace;
 pub mod vocabulary;
