@@ -6,7 +6,9 @@ import time
 import psycopg
 import pytest
 
+from cluster import Cluster
 from limit_helpers import CAP, RATE, capped, outcome, used_up
+from test_recorder import Stopped
 from vault import Vault, read, refused_read
 
 METRICS = "SELECT name, labels, value FROM identity.metrics()"
@@ -15,8 +17,6 @@ METRICS = "SELECT name, labels, value FROM identity.metrics()"
 @pytest.fixture(scope="module")
 def quiet(request):
     """A vault of its own: nobody else moves its counters."""
-    from cluster import Cluster
-
     cluster = Cluster("m")
     request.addfinalizer(cluster.destroy)
     return Vault(cluster.start().install())
@@ -91,8 +91,6 @@ def test_state_of_keys_recorder_lanes_and_partitions(quiet):
 
 
 def test_a_waiting_row_is_seen(quiet):
-    from test_recorder import Stopped
-
     withdrawn = quiet.subject(consent="withdrawn")
     with quiet.gateway() as conn, Stopped(quiet):
         refused_read(conn, withdrawn, "42501", "consent")
