@@ -61,11 +61,10 @@ pub fn return_taken() {
 pub fn reclaim_orphans() {
     for (slot, (pid, seen)) in slots().filter_map(|slot| Some((slot, tag(slot).holder()?))) {
         // SAFETY: looks a process up by pid.
-        if unsafe { pg_sys::BackendPidGetProc(pid).is_null() } {
-            if tag(slot).pass(State::Held, State::Queued, Some(seen)) {
-                // SAFETY: reads are taken out of the queue by this process only.
-                metrics::rolled_back(unsafe { &*record(slot).get() });
-            }
+        let gone = unsafe { pg_sys::BackendPidGetProc(pid).is_null() };
+        if gone && tag(slot).pass(State::Held, State::Queued, Some(seen)) {
+            // SAFETY: reads are taken out of the queue by this process only.
+            metrics::rolled_back(unsafe { &*record(slot).get() });
         }
     }
 }
