@@ -11,19 +11,31 @@ from vault import ONBOX, RESOLVE, Vault, reason_of
 CAP = ("53400", "daily_cap")
 RATE = ("53400", "rate_limited")
 
-# The server's wall clock is gettimeofday; the monotonic clock, sleeps and timeouts stay as they are.
+# The server's wall clock is gettimeofday; the other one, which nobody can set, only ever goes ahead.
 CLOCK = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
-int gettimeofday(struct timeval *restrict now, void *restrict zone) {
-    int result = syscall(SYS_gettimeofday, now, zone);
+static void offsets(long *wall, long *idle) {
     FILE *file = fopen(getenv("TEST_CLOCK_OFFSET"), "r");
-    long offset = 0;
-    if (file) { if (fscanf(file, "%ld", &offset) != 1) offset = 0; fclose(file); }
-    now->tv_sec += offset;
+    *wall = *idle = 0;
+    if (file) { if (fscanf(file, "%ld %ld", wall, idle) != 2) *wall = *idle = 0; fclose(file); }
+}
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    long wall, idle;
+    int result = syscall(SYS_gettimeofday, now, zone);
+    offsets(&wall, &idle);
+    now->tv_sec += wall;
+    return result;
+}
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    long wall, idle;
+    int result = syscall(SYS_clock_gettime, clock, now);
+    offsets(&wall, &idle);
+    if (clock == CLOCK_MONOTONIC) now->tv_sec += idle;
     return result;
 }
 """
@@ -62,15 +74,22 @@ class Clock:
             source.write_text(CLOCK)
             subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
             library.chmod(0o755)
+        self.idle = 0
         self.shift(0)
         monkeypatch.setenv("LD_PRELOAD", str(library))
         monkeypatch.setenv("TEST_CLOCK_OFFSET", str(self.offset))
 
     def shift(self, seconds: int) -> None:
+        self.wall = seconds
         new = self.offset.with_suffix(".new")
-        new.write_text(str(seconds))
+        new.write_text(f"{seconds} {self.idle}")
         new.chmod(0o644)
         new.rename(self.offset)
+
+    def wait_idle(self, seconds: int) -> None:
+        """So much time goes by, by the clock that nobody can set; the wall clock stays where it is."""
+        self.idle += seconds
+        self.shift(self.wall)
 
     def set(self, moment: str) -> None:
         """Now is this moment (UTC), and time goes on from there."""
