@@ -47,12 +47,14 @@ const LATE_MICROS: i64 = 2 * 86_400_000_000;
 /// What today's rows say, by role and purpose: the newest day among them, and how many there are.
 type Found = HashMap<Box<str>, (i32, u32)>;
 
+/// Whether there is anything to read. Runs in a transaction.
+pub fn log_exists() -> bool {
+    relation::find(c"pii_access_log") != pg_sys::InvalidOid
+}
+
 /// Counts what the log holds. Runs in a transaction, as a role that may read below SQL; raises if the log cannot be read.
 pub fn from_log() {
     let log = relation::find(c"pii_access_log");
-    if log == pg_sys::InvalidOid {
-        return;
-    }
     let today = limit::day(clock::now_unix_micros());
     let mut found = Found::new();
     with_latest_snapshot(|| {

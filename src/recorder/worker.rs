@@ -84,10 +84,14 @@ pub extern "C-unwind" fn identity_recorder_main(_argument: pg_sys::Datum) {
 
 /// After a start of the server, before anything is read: until this process announces itself, every read refuses.
 fn count_what_was_read_today() {
-    if !limits::table::is_complete() {
-        worker_process::in_transaction_as_keeper(limits::rebuild::from_log);
-        limits::table::set_complete();
+    if limits::table::is_complete() {
+        return;
     }
+    // Before the extension is made there are neither a log nor the keeper.
+    if worker_process::in_transaction(limits::rebuild::log_exists) {
+        worker_process::in_transaction_as_keeper(limits::rebuild::from_log);
+    }
+    limits::table::set_complete();
 }
 
 fn announce() {

@@ -7,7 +7,7 @@ from test_install import GROUPS
 from vault import read
 
 ROLES = ["nobody", *GROUPS]
-POLICY_TABLES = {"purpose_definitions", "purpose_versions", "purpose_revocations", "settings_history"}  # no subject is named there
+POLICY_TABLES = {"purpose_definitions", "purpose_versions", "purpose_revocations", "settings_history", "volume_notices", "notifications"}  # no subject is named there
 
 
 def tables(vault) -> list[str]:
