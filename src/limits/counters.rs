@@ -47,8 +47,15 @@ impl Counters {
         Ok(self.volume.day())
     }
 
+    /// Takes back what was not disclosed, and with it a threshold that was not reached after all.
     pub fn give_back(&mut self, day: i32, subjects: u32) {
         self.volume.give_back(day, subjects);
+        let marks = self.reached.iter_mut().zip(self.noticed);
+        for (threshold, (reached, noticed)) in Threshold::ALL.into_iter().zip(marks) {
+            if *reached == day && !threshold.is_reached(self.volume.subjects(), self.cap) {
+                *reached = noticed;
+            }
+        }
     }
 
     /// What the log says was disclosed.

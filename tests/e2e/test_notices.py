@@ -7,7 +7,7 @@ import pytest
 
 from cluster import wait_until
 from limit_helpers import CAP, Clock, back, caller, capped, outcome, used_up
-from vault import ONBOX, Vault, read
+from vault import ONBOX, Vault, read, refused_read
 
 NOTICES = """SELECT n.*, l.accessor_kind, l.chain_kind, l.purpose_token AS row_purpose, encode(l.integrity_hash, 'hex') AS mac, o.payload
                FROM identity.volume_notices n JOIN identity.pii_access_log l USING (access_id) LEFT JOIN identity.notifications o USING (access_id)
@@ -74,6 +74,15 @@ def test_caller_that_only_rolls_back_is_told_of_too(vault, gateway):
     for _ in range(2):
         with gateway.transaction(force_rollback=True):
             read(gateway, subject, purpose)
+    notices(vault, gateway.info.user, 2)
+
+
+def test_refused_reads_are_told_to_nobody(vault, gateway):
+    purpose = capped(vault, 1)
+    for _ in range(3):
+        refused_read(gateway, vault.subject(consent="withdrawn"), "42501", "consent", purpose)
+    notices(vault, gateway.info.user, 0)
+    read(gateway, vault.subject(), purpose)
     notices(vault, gateway.info.user, 2)
 
 
