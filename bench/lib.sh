@@ -66,7 +66,6 @@ max_connections = 100
 shared_preload_libraries = 'identity_pgx'
 identity_pgx.database = 'identity'
 identity_pgx.allow_dev_keys = on
-identity_pgx.service_daily_ceiling = 2147483647
 shared_buffers = '${BENCH_SHARED_BUFFERS:-1GB}'
 # One checkpoint at the start of each column, none inside it; no autovacuum in the middle of a run.
 checkpoint_timeout = 1h

@@ -3,9 +3,6 @@
 
 CREATE ROLE gw_bench LOGIN IN ROLE identity_gateway, identity_zone_onbox;
 
--- As many reads as there is time for; a cap, so that it is counted and compared.
-UPDATE identity.purpose_definitions SET rate_limit_qps = NULL, daily_volume_cap = 2147483647 WHERE purpose_token = 'fill_validation';
-
 -- Ids have the shape of a UUID v7 and follow from a number, so that a pgbench script can pick one at random
 -- with the same expression on every side.
 CREATE FUNCTION public.bench_id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
