@@ -76,7 +76,7 @@ def test_recorder_that_ends_gives_no_new_allowance(spent):
     for _ in range(2):
         old = recorder(spent)
         spent.sql("SELECT pg_terminate_backend(%s)", (old,))
-        wait_until(lambda: spent.sql("SELECT FROM pg_stat_activity WHERE pid = %s", (old,)) == [], "the recorder to end")
+        wait_until(lambda: spent.sql("SELECT pid FROM pg_stat_activity WHERE pid = %s", (old,)) == [], "the recorder to end")
         spent.wait_well()
     two_are_left(spent)
 
