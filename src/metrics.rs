@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use identity_core::limit::{self, Threshold};
 use identity_core::reason::Reason;
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, Outcome};
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, value};
@@ -47,7 +47,8 @@ pub fn read(kind: AccessorKind) {
 
 /// Reads whose transaction or savepoint was rolled back. Called at the end of transactions: allocates nothing, cannot raise.
 pub fn rolled_back(record: &Record) {
-    if record.shape.kind == AccessorKind::GatewayLookup {
+    let answered = record.fate.outcome == Outcome::RolledBack;
+    if answered && record.shape.kind == AccessorKind::GatewayLookup {
         counts()
             .rolled_back
             .fetch_add(record.entries().count() as u64, Ordering::Relaxed);
