@@ -12,6 +12,8 @@ ALTER TABLE identity.consent_history     OWNER TO identity_owner;
 ALTER TABLE identity.eu_history          OWNER TO identity_owner;
 ALTER TABLE identity.subject_texts       OWNER TO identity_owner;
 ALTER TABLE identity.caller_revocations  OWNER TO identity_owner;
+ALTER TABLE identity.volume_notices      OWNER TO identity_owner;
+ALTER TABLE identity.notifications       OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -38,3 +40,4 @@ ALTER FUNCTION identity.purpose_approve(text, int)                        OWNER 
 ALTER FUNCTION identity.my_purposes()                                     OWNER TO identity_keeper;
 ALTER FUNCTION identity.caller_revoke(name, text)                         OWNER TO identity_keeper;
 ALTER FUNCTION identity.caller_reinstate(name)                            OWNER TO identity_keeper;
+ALTER FUNCTION identity.metrics()                                         OWNER TO identity_keeper;

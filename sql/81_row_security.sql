@@ -49,3 +49,8 @@ CREATE POLICY keeper_adds   ON identity.subject_texts    FOR INSERT TO identity_
 ALTER TABLE identity.caller_revocations  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY policy_reads  ON identity.caller_revocations  FOR SELECT TO identity_dba, identity_legal, identity_auditor, identity_keeper USING (true);
 CREATE POLICY keeper_adds   ON identity.caller_revocations  FOR INSERT TO identity_keeper WITH CHECK (true);
+-- Written by the maintenance process alone, which is a superuser.
+ALTER TABLE identity.volume_notices ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.notifications  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY watch_reads ON identity.volume_notices FOR SELECT TO identity_worker, identity_auditor USING (true);
+CREATE POLICY watch_reads ON identity.notifications  FOR SELECT TO identity_worker, identity_auditor USING (true);

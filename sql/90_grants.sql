@@ -76,3 +76,6 @@ GRANT EXECUTE ON FUNCTION identity.my_purposes() TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.caller_revoke(name, text), identity.caller_reinstate(name) TO identity_dba, identity_legal;
 GRANT SELECT, INSERT ON identity.caller_revocations TO identity_keeper;
 GRANT SELECT ON identity.caller_revocations TO identity_dba, identity_legal, identity_auditor;
+-- Who sends notices, and who watches that they are sent.
+GRANT SELECT ON identity.volume_notices, identity.notifications TO identity_worker, identity_auditor;
+GRANT EXECUTE ON FUNCTION identity.metrics() TO identity_worker, identity_auditor;

@@ -1,5 +1,7 @@
 //! One call of one of our functions: may it proceed at all, what will be recorded of it, and how it is refused.
 
+use std::cell::Cell;
+
 use identity_core::reason::Reason;
 use identity_core::vocabulary::AccessorKind;
 use pgrx::pg_sys;
@@ -7,6 +9,7 @@ use pgrx::pg_sys;
 use crate::backend_local::BackendLocal;
 use crate::caller::{self, Caller};
 use crate::keys::{self, region::Keys};
+use crate::limits::{self, Counted};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate, Shape};
 use crate::recorder::{queue, refusals, slots};
@@ -20,6 +23,8 @@ pub struct Call {
     pub caller: Caller,
     pub shape: Shape,
     pub entry: Entry,
+    /// What it has counted against the caller's limits.
+    pub counted: Cell<Option<Counted>>,
     held: bool,
 }
 
@@ -35,6 +40,7 @@ impl Call {
             shape: caller.shape(kind),
             caller,
             entry: Entry::now(),
+            counted: Cell::new(None),
             held: false,
         }
     }
@@ -44,6 +50,8 @@ impl Call {
         if self.held {
             queue::withdraw();
         }
+        // What is not disclosed is no matter of volume.
+        limits::give_back(self, u32::MAX);
         // A standby has no recorder, and nothing there is ever answered.
         // SAFETY: reads the server's state.
         if !unsafe { pg_sys::RecoveryInProgress() } {

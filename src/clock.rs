@@ -18,6 +18,18 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
+/// A clock that nobody can set, in nanoseconds: it begins when the machine does, and all processes of a server share it.
+pub fn monotonic_nanos() -> u64 {
+    let mut moment = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: fills the structure; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut moment) };
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(moment.tv_sec) * 1_000_000_000 + part(moment.tv_nsec)
+}
+
 /// Random bytes from the operating system, through PostgreSQL.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

@@ -9,13 +9,14 @@
 //! | [`caller_revocation`] | logins that are shut out of every call |
 //! | [`subject`] | subjects: resolve, register, vertical, import |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
+//! | [`limits`] | calls a second and subjects a day, by caller and purpose |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks against erasure |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
 //! | [`transaction`] | the ends of transactions and savepoints |
 //! | [`keys`] | the protected region, unlocking and wiping |
 //! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
-//! | [`status`] | health and status |
+//! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
 //! | [`shmem`], [`backend_local`], [`query`], [`scan`], [`relation`], [`sql_function`], [`answer`], [`arrays`], [`json`], [`clock`] | plumbing to PostgreSQL |
 //!
@@ -39,8 +40,10 @@ mod json;
 mod keys;
 mod lane;
 mod ledger;
+mod limits;
 mod log_hiding;
 mod maintenance;
+mod metrics;
 mod purpose;
 mod query;
 mod record;

@@ -1,4 +1,5 @@
-//! The maintenance process: keeps partitions ahead, and records the settings in force at each start and after each reload that changed one.
+//! The maintenance process: keeps partitions ahead, records the settings in force at each start and after each reload that changed one, and
+//! writes the notices of volume.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -14,6 +15,7 @@ use crate::caller::Caller;
 use crate::gucs::Settings;
 use crate::keys;
 use crate::ledger::{partitions, table};
+use crate::limits::notices;
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
@@ -61,6 +63,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         }
         rounds_until_upkeep -= 1;
         worker_process::in_transaction(make_partitions_for_what_waits);
+        notices::write_due();
         let settings = gucs::effective();
         if recorded.as_ref() != Some(&settings)
             && worker_process::in_transaction(|| record(&settings))

@@ -1,16 +1,16 @@
 //! Shared memory: asks for it at preload, lays it out at startup. Each area's contents are its own module's business.
 //!
-//! Lock order: `Lock::Queue` before `Lock::Keys`; neither is held while SQL runs.
+//! Lock order: `Lock::Queue` before `Lock::Keys`; `Lock::Limits` alone. None is held while SQL runs.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::{keys, lane, recorder};
+use crate::{keys, lane, limits, metrics, recorder};
 
 const NAME: &std::ffi::CStr = c"identity_pgx";
-const LOCKS: i32 = 2;
+const LOCKS: i32 = 3;
 
 /// The lightweight locks of the extension.
 #[derive(Clone, Copy)]
@@ -19,6 +19,8 @@ pub enum Lock {
     Keys = 0,
     /// Movements of slots to and from the recorder.
     Queue = 1,
+    /// What callers have had of their rates and caps.
+    Limits = 2,
 }
 
 static LOCK_ARRAY: AtomicPtr<pg_sys::LWLockPadded> = AtomicPtr::new(std::ptr::null_mut());
@@ -71,7 +73,11 @@ unsafe extern "C-unwind" fn request() {
             previous();
         }
         pg_sys::RequestAddinShmemSpace(
-            keys::region::shared_size() + lane::shared_size() + recorder::slots::shared_size(),
+            keys::region::shared_size()
+                + lane::shared_size()
+                + recorder::slots::shared_size()
+                + limits::table::shared_size()
+                + metrics::shared_size(),
         );
         pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), LOCKS);
     }
@@ -89,6 +95,8 @@ unsafe extern "C-unwind" fn startup() {
             c"identity_pgx recorder",
             recorder::slots::shared_size(),
         ));
+        limits::table::attach(area(c"identity_pgx limits", limits::table::shared_size()));
+        metrics::attach(area(c"identity_pgx metrics", metrics::shared_size()));
         LOCK_ARRAY.store(
             pg_sys::GetNamedLWLockTranche(NAME.as_ptr()),
             Ordering::Relaxed,

@@ -14,7 +14,7 @@ use crate::purpose::{change, content};
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Fate;
 use crate::sql_function::{Arguments, sql_function, void};
-use crate::{clock, error, gucs, lane};
+use crate::{clock, error, gucs, lane, limits};
 
 sql_function!(dev_unlock, pg_finfo_dev_unlock, unlock_for_development);
 sql_function!(key_wipe_all, pg_finfo_key_wipe_all, wipe_all);
@@ -66,6 +66,8 @@ fn unlock_for_development(arguments: Arguments) -> pg_sys::Datum {
                 active: true,
                 bytes,
             });
+            // What was restored while keys were locked may hold reads of today.
+            limits::rebuild::from_log();
             if !region::load(&installation, LOG.oid(), &loading) {
                 error::fault("the key region has no room");
             }

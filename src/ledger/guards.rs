@@ -13,7 +13,8 @@ static UNGUARDED: Statement = Statement::read(
           SELECT ('identity.' || t.name)::pg_catalog.regclass::pg_catalog.oid, t.append_only
             FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
                          ('installation', false), ('settings_history', true), ('keyring', false), ('caller_revocations', true),
-                         ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true)) AS t (name, append_only))
+                         ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
+                         ('volume_notices', true), ('notifications', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (

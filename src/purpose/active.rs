@@ -52,7 +52,7 @@ pub struct Active {
 }
 
 /// The purpose that a call names, if the caller may use it for these fields; otherwise the call is refused. Runs inside the call's snapshot.
-pub fn admitted(call: &mut Call, token: &str, wanted: FieldSet) -> Purpose {
+pub fn admitted(call: &mut Call, token: &str, wanted: FieldSet) -> Active {
     let active = if is_purpose_token(token) {
         active(token, &call.caller)
     } else {
@@ -62,10 +62,10 @@ pub fn admitted(call: &mut Call, token: &str, wanted: FieldSet) -> Purpose {
     if !matches!(active, Err(Reason::UnknownPurpose)) {
         call.shape.purpose = Short::new(token);
     }
-    let purpose = call.allow(active).purpose;
-    call.shape.purpose_version = Some(purpose.version);
-    call.allow(decision::may_use(Some(&purpose), wanted));
-    purpose
+    let active = call.allow(active);
+    call.shape.purpose_version = Some(active.purpose.version);
+    call.allow(decision::may_use(Some(&active.purpose), wanted));
+    active
 }
 
 /// The version of the purpose in effect, for this caller; why there is none, otherwise.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::pg_sys;
 
 use super::slots::{Record, State, free, record, slots, tag};
+use crate::metrics;
 use crate::shmem::{Lock, locked};
 
 /// Whether this recorder has set something aside that is still there.
@@ -81,8 +82,10 @@ fn return_all(from: State) {
 pub fn reclaim_orphans() {
     for (slot, (pid, seen)) in slots().filter_map(|slot| Some((slot, tag(slot).holder()?))) {
         // SAFETY: looks a process up by pid.
-        if unsafe { pg_sys::BackendPidGetProc(pid).is_null() } {
-            tag(slot).pass(State::Held, State::Queued, Some(seen));
+        let gone = unsafe { pg_sys::BackendPidGetProc(pid).is_null() };
+        if gone && tag(slot).pass(State::Held, State::Queued, Some(seen)) {
+            // SAFETY: reads are taken out of the queue by this process only.
+            metrics::rolled_back(unsafe { &*record(slot).get() });
         }
     }
 }

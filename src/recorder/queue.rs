@@ -11,6 +11,7 @@ use super::slots::{
     READS_PER_SLOT, State, capacity, claim, control, free, record, tag, wake, write,
 };
 use crate::backend_local::BackendLocal;
+use crate::metrics;
 use crate::record::{Entry, Fate, Shape};
 
 struct Held {
@@ -29,6 +30,7 @@ pub fn hold(shape: &Shape, entry: &Entry) -> Result<(), Reason> {
             .last()
             .is_some_and(|(id, slot)| *id == subtransaction && add_entry(*slot, shape, entry))
     }) {
+        metrics::read(shape.kind);
         return Ok(());
     }
     MINE.with(|mine| mine.slots.try_reserve(1))
@@ -44,6 +46,7 @@ pub fn hold(shape: &Shape, entry: &Entry) -> Result<(), Reason> {
     };
     write(slot, shape, Fate::ROLLED_BACK, entry);
     MINE.with(|mine| mine.slots.push((subtransaction, slot)));
+    metrics::read(shape.kind);
     Ok(())
 }
 
@@ -77,7 +80,7 @@ pub fn release() {
 pub fn surrender() {
     MINE.with(|mine| {
         for (_, slot) in &mine.slots {
-            tag(*slot).set(State::Queued);
+            lost(*slot);
         }
         if !mine.slots.is_empty() {
             wake();
@@ -101,10 +104,17 @@ pub fn commit_subtransaction(child: pg_sys::SubTransactionId, parent: pg_sys::Su
 pub fn abort_subtransaction(child: pg_sys::SubTransactionId) {
     MINE.with(|mine| {
         while let Some((_, slot)) = mine.slots.pop_if(|(id, _)| *id == child) {
-            tag(slot).set(State::Queued);
+            lost(slot);
             wake();
         }
     });
+}
+
+/// The slot's reads were answered, and their rows are gone: the recorder writes them.
+fn lost(slot: u32) {
+    // SAFETY: HELD by this backend.
+    metrics::rolled_back(unsafe { &*record(slot).get() });
+    tag(slot).set(State::Queued);
 }
 
 /// Adds a read to a slot this backend holds, if it is of the same shape and there is room.

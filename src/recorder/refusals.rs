@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use identity_core::reason::Reason;
 
 use super::slots::{State, capacity, claim, control, record, slots, tag, wake, write};
+use crate::metrics;
 use crate::record::{Entry, Fate, Shape};
 use crate::shmem::{Lock, locked};
 
@@ -15,6 +16,7 @@ const DISTINCT_REFUSALS: usize = 128;
 
 /// Leaves a refusal for the recorder. If the queue has no room for it, it is counted, and the count becomes a row.
 pub fn refuse(shape: &Shape, entry: &Entry, reason: Reason) {
+    metrics::denied(reason);
     let place = control().callers.of(shape.session);
     locked(Lock::Queue, true, || {
         let many = place.refusals.load(Ordering::Relaxed) as usize

@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use super::{intake, slots, writer};
 use crate::keys::region;
 use crate::query::{Statement, connected};
-use crate::worker_process;
+use crate::{limits, worker_process};
 
 const BATCHES_PER_ROUND: usize = 16;
 /// At a shutdown, rounds of 10 ms after which what could not be written will not be.
@@ -48,6 +48,7 @@ pub extern "C-unwind" fn identity_recorder_main(_argument: pg_sys::Datum) {
     slots::set_server_synchronous_commit(configured);
     intake::return_taken();
     intake::return_aside();
+    count_what_was_read_today();
     announce();
     let mut retry = Retry::new();
     loop {
@@ -68,6 +69,18 @@ pub extern "C-unwind" fn identity_recorder_main(_argument: pg_sys::Datum) {
             leave();
         }
     }
+}
+
+/// After a start of the server, before anything is read: until this process announces itself, every read refuses.
+fn count_what_was_read_today() {
+    if limits::table::is_complete() {
+        return;
+    }
+    // Before the extension is made there are neither a log nor the keeper.
+    if worker_process::in_transaction(limits::rebuild::log_exists) {
+        worker_process::in_transaction_as_keeper(limits::rebuild::from_log);
+    }
+    limits::table::set_complete();
 }
 
 fn announce() {

@@ -13,7 +13,7 @@ use crate::keys::region::Keys;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Fate;
 use crate::sql_function::{Arguments, sql_function};
-use crate::{clock, purpose};
+use crate::{clock, limits, purpose};
 
 sql_function!(pii_register, pg_finfo_pii_register, run);
 
@@ -95,7 +95,9 @@ fn register(
     attributes: &Attributes<'_>,
     request: Option<[u8; 16]>,
 ) -> [u8; 16] {
-    purpose::active::admitted(call, token, pii.fields());
+    let active = purpose::active::admitted(call, token, pii.fields());
+    // A registration discloses nobody.
+    limits::admit(call, &active, 0);
     let role = call.caller.role();
     let known = || request.and_then(|request| known(role.as_str(), &request));
     let candidate = known().unwrap_or_else(|| {

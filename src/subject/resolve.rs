@@ -17,7 +17,7 @@ use crate::keys::region::{self, Keys};
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Fate, Short};
 use crate::sql_function::{Arguments, sql_function, text};
-use crate::{bucket, json, purpose};
+use crate::{bucket, json, limits, purpose};
 
 sql_function!(pii_resolve, pg_finfo_pii_resolve, run);
 
@@ -67,7 +67,8 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
 /// Everything that must see one state of the world: policy, subject, record, decryption.
 fn read(call: &mut Call, keys: &Keys, candidate: &[u8; 16], token: &str) -> (Opened, i32, i64) {
     let wanted = call.shape.fields;
-    let purpose = purpose::active::admitted(call, token, wanted);
+    let active = purpose::active::admitted(call, token, wanted);
+    limits::admit(call, &active, 1);
     let rows = SUBJECT.run(&mut [bind(pgrx::Uuid::from_bytes(*candidate))]);
     let standing = Standing::of(&rows);
     if let Some(standing) = &standing {
@@ -75,7 +76,7 @@ fn read(call: &mut Call, keys: &Keys, candidate: &[u8; 16], token: &str) -> (Ope
     }
     let subject = standing.map(|standing| standing.subject());
     call.entry.phi = call.allow(decision::may_read(
-        &purpose,
+        &active.purpose,
         call.caller.zone,
         subject.as_ref(),
         wanted,

@@ -14,6 +14,8 @@ POLICY_TABLES = {  # no subject is named there
     "settings_history",
     "consent_versions",
     "caller_revocations",
+    "volume_notices",
+    "notifications",
 }
 
 

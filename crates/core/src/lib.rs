@@ -16,6 +16,7 @@
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`digest`] | digests of events, of texts beside them, and of certificates |
+//! | [`limit`] | how much a caller may still do under a purpose |
 //! | [`moment`] | instants that a client wrote down, and as texts in events |
 //! | [`candidate`] | subject ids (UUID version 7) |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
@@ -42,6 +43,7 @@ pub mod envelope;
 pub mod field;
 pub mod key;
 pub mod leaf;
+pub mod limit;
 pub mod moment;
 pub mod reason;
 pub mod trace;

@@ -24,6 +24,7 @@ INSERT INTO contract VALUES
   ('key_status()', '(kind text, version integer, state text, provider text, created_at timestamp with time zone, due_at timestamp with time zone, rows bigint)', 'identity_keeper', 'identity_auditor identity_worker'),
   ('key_wipe_all()', 'void', 'identity_keeper', 'identity_worker'),
   ('identity_status()', '(item text, state text, since timestamp with time zone, hint text)', 'identity_keeper', 'identity_auditor identity_worker'),
+  ('metrics()', '(name text, labels jsonb, value double precision)', 'identity_keeper', 'identity_auditor identity_worker'),
   ('ledger_verify("full" boolean DEFAULT false)', '(check_name text, ok boolean, detail text)', 'identity_keeper', 'identity_auditor identity_worker');
 
 -- A function with OUT parameters and one with RETURNS TABLE answer with the same columns.

@@ -1,0 +1,174 @@
+//! `metrics`: numbers for monitoring. What happened is counted in shared memory since the server started, which costs a read nothing that could be
+//! measured; what was recorded of it is in the log. No label ever names a subject or carries a value.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use identity_core::limit::{self, Threshold};
+use identity_core::reason::Reason;
+use identity_core::vocabulary::{AccessorKind, Outcome};
+use pgrx::{IntoDatum, pg_sys};
+
+use crate::answer::{Rows as Answer, value};
+use crate::ledger::partitions;
+use crate::limits::table;
+use crate::query::{connected, with_latest_snapshot};
+use crate::recorder::slots::{self, Record};
+use crate::sql_function::{Arguments, sql_function};
+use crate::{call, clock, keys, lane};
+
+sql_function!(metrics, pg_finfo_metrics, run);
+
+/// Zeroed memory is none of anything.
+#[repr(C)]
+struct Counts {
+    reads: AtomicU64,
+    rolled_back: AtomicU64,
+    denials: [AtomicU64; Reason::ALL.len()],
+}
+
+static COUNTS: AtomicPtr<Counts> = AtomicPtr::new(std::ptr::null_mut());
+
+pub fn shared_size() -> usize {
+    size_of::<Counts>() + align_of::<Counts>()
+}
+
+pub unsafe fn attach(area: *mut u8) {
+    let aligned = unsafe { area.add(area.align_offset(align_of::<Counts>())) };
+    COUNTS.store(aligned.cast(), Ordering::Relaxed);
+}
+
+/// A call is about to be recorded and answered.
+pub fn read(kind: AccessorKind) {
+    if kind == AccessorKind::GatewayLookup {
+        counts().reads.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads whose transaction or savepoint was rolled back. Called at the end of transactions: allocates nothing, cannot raise.
+pub fn rolled_back(record: &Record) {
+    let answered = record.fate.outcome == Outcome::RolledBack;
+    if answered && record.shape.kind == AccessorKind::GatewayLookup {
+        counts()
+            .rolled_back
+            .fetch_add(record.entries().count() as u64, Ordering::Relaxed);
+    }
+}
+
+pub fn denied(reason: Reason) {
+    if let Some(count) = counts().denials.get(reason as usize) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn run(arguments: Arguments) -> pg_sys::Datum {
+    call::operation();
+    let mut report = Report(Answer::of(arguments));
+    report.since_start();
+    report.limits();
+    report.state();
+    pg_sys::Datum::from(0)
+}
+
+struct Report(Answer);
+
+impl Report {
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], number: f64) {
+        self.0
+            .push(&[value(name), Some(object(labels)), value(number)]);
+    }
+
+    fn since_start(&mut self) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        self.line("identity_reads_total", &[], load(&counts().reads));
+        self.line(
+            "identity_reads_rolled_back_total",
+            &[],
+            load(&counts().rolled_back),
+        );
+        for (reason, count) in Reason::ALL.iter().zip(&counts().denials) {
+            if count.load(Ordering::Relaxed) > 0 {
+                let labels = [("reason", reason.code())];
+                self.line("identity_denials_total", &labels, load(count));
+            }
+        }
+    }
+
+    /// Callers by how far into today's cap they are, each at the highest level only.
+    fn limits(&mut self) {
+        let today = limit::day(clock::now_unix_micros());
+        let mut callers = BTreeMap::<(String, &str), f64>::new();
+        let mut taken = 0;
+        table::levels(today, |purpose, level| {
+            taken += 1;
+            let level = match level {
+                Some(Threshold::Half) => "half",
+                Some(Threshold::Cap) => "cap",
+                None => return,
+            };
+            *callers.entry((purpose.to_owned(), level)).or_default() += 1.0;
+        });
+        for ((purpose, level), count) in callers {
+            let labels = [("purpose", purpose.as_str()), ("level", level)];
+            self.line("identity_volume_callers", &labels, count);
+        }
+        self.line("identity_limit_places_taken", &[], f64::from(taken));
+        self.line("identity_limit_places", &[], table::capacity() as f64);
+        self.line(
+            "identity_limit_turned_away_total",
+            &[],
+            table::turned_away() as f64,
+        );
+    }
+
+    fn state(&mut self) {
+        let switch = |on: bool| f64::from(u8::from(on));
+        let load = slots::load();
+        self.line(
+            "identity_recorder_running",
+            &[],
+            switch(slots::recorder_lives()),
+        );
+        for (state, number) in [
+            ("held", load.held),
+            ("waiting", load.waiting - load.aside),
+            ("set_aside", load.aside),
+        ] {
+            self.line(
+                "identity_recorder_slots",
+                &[("state", state)],
+                number as f64,
+            );
+        }
+        self.line("identity_recorder_capacity", &[], slots::capacity() as f64);
+        self.line("identity_lanes", &[], lane::published().len() as f64);
+        self.line(
+            "identity_keys_unlocked",
+            &[],
+            switch(keys::active().is_some()),
+        );
+        let ahead = with_latest_snapshot(|| {
+            connected(|| partitions::AHEAD.run(&mut []).get::<i32>(0, 1).unwrap_or(0))
+        });
+        self.line("identity_partitions_ahead", &[], f64::from(ahead));
+    }
+}
+
+/// A jsonb object. Its texts are words of ours and purpose tokens, which hold no character that JSON would have to quote.
+fn object(labels: &[(&str, &str)]) -> pg_sys::Datum {
+    let members = labels
+        .iter()
+        .map(|(name, text)| format!("\"{name}\":\"{text}\""))
+        .collect::<Vec<_>>();
+    let text = std::ffi::CString::new(format!("{{{}}}", members.join(","))).unwrap_or_default();
+    // SAFETY: a C string that outlives the call.
+    unsafe {
+        pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()])
+            .unwrap_or(pg_sys::Datum::from(0))
+    }
+}
+
+fn counts() -> &'static Counts {
+    // SAFETY: attached at startup, lives as long as the process.
+    unsafe { &*COUNTS.load(Ordering::Relaxed) }
+}
