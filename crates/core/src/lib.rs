@@ -16,6 +16,7 @@
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`digest`] | digests of events and certificates |
 //! | [`candidate`] | subject ids (UUID version 7) |
+//! | [`text`] | does a text speak of healthcare work? |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
 //!
 //! The formats are specified for other languages in `docs/spec/`.
@@ -40,6 +41,7 @@ pub mod field;
 pub mod key;
 pub mod leaf;
 pub mod reason;
+pub mod text;
 pub mod trace;
 pub mod vocabulary;
 
