@@ -22,3 +22,16 @@ ALTER FUNCTION identity.key_wipe_all()                                    OWNER 
 ALTER FUNCTION identity.identity_status()                                 OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_verify(boolean)                            OWNER TO identity_keeper;
 ALTER FUNCTION identity._import_subject(uuid, jsonb, text, text, jsonb)   OWNER TO identity_keeper;
+
+-- Free texts about subjects.
+ALTER TABLE identity.subject_texts       OWNER TO identity_owner;
+
+-- Verticals. The view reads as the keeper, who sees every row.
+ALTER TABLE identity.vertical_patterns        OWNER TO identity_owner;
+ALTER TABLE identity.vertical_pattern_changes OWNER TO identity_owner;
+ALTER TABLE identity.vertical_history         OWNER TO identity_owner;
+ALTER VIEW identity.vertical_review_queue     OWNER TO identity_keeper;
+ALTER FUNCTION identity.text_observe(uuid, text, text)    OWNER TO identity_keeper;
+ALTER FUNCTION identity.vertical_review(uuid, text, text) OWNER TO identity_keeper;
+ALTER FUNCTION identity.review_forecast()                 OWNER TO identity_keeper;
+ALTER FUNCTION identity._pattern_changed()                OWNER TO identity_keeper;

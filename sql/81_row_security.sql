@@ -30,3 +30,21 @@ CREATE POLICY keeper_adds   ON identity.purpose_revocations FOR INSERT TO identi
 CREATE POLICY keeper_renews ON identity.purpose_revocations FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_reads  ON identity.keyring             FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_enrols ON identity.keyring             FOR INSERT TO identity_keeper WITH CHECK (true);
+
+-- Free texts about subjects: nobody but the keeper's functions sees them.
+ALTER TABLE identity.subject_texts    ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads  ON identity.subject_texts    FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.subject_texts    FOR INSERT TO identity_keeper WITH CHECK (true);
+
+-- Patterns are policy: the DBA writes them, who checks sees them. The history names subjects; nobody but the keeper's functions sees it.
+ALTER TABLE identity.vertical_patterns        ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.vertical_pattern_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.vertical_history         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads ON identity.vertical_patterns        FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_reviewer, identity_keeper USING (true);
+CREATE POLICY dba_adds     ON identity.vertical_patterns        FOR INSERT TO identity_dba WITH CHECK (true);
+CREATE POLICY dba_changes  ON identity.vertical_patterns        FOR UPDATE TO identity_dba USING (true) WITH CHECK (true);
+CREATE POLICY dba_removes  ON identity.vertical_patterns        FOR DELETE TO identity_dba USING (true);
+CREATE POLICY policy_reads ON identity.vertical_pattern_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_reviewer, identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.vertical_pattern_changes FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.vertical_history         FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.vertical_history         FOR INSERT TO identity_keeper WITH CHECK (true);

@@ -4,7 +4,7 @@ DECLARE
     statement text;
 BEGIN
     PERFORM identity._close(c.oid) FROM pg_catalog.pg_class c
-      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'identity'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}');
+      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'identity'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v}');
     FOR statement IN
         SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s CASCADE', o.object,
                  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.format('%I', pg_catalog.pg_get_userbyid(a.grantee)) END)
@@ -56,3 +56,18 @@ GRANT EXECUTE ON FUNCTION identity.purpose_revoke(text, text) TO identity_dba, i
 -- Operations.
 GRANT EXECUTE ON FUNCTION identity.dev_unlock(), identity.key_wipe_all() TO identity_worker;
 GRANT EXECUTE ON FUNCTION identity.key_status(), identity.identity_status(), identity.ledger_verify(boolean) TO identity_auditor, identity_worker;
+
+-- Free texts about subjects.
+GRANT SELECT, INSERT ON identity.subject_texts TO identity_keeper;
+
+-- Verticals. A DBA writes patterns, but neither who added one nor when; gateways bring texts, reviewers decide. The queue and the forecast
+-- show no personal data, and are what a reviewer works from.
+GRANT SELECT, INSERT ON identity.vertical_pattern_changes, identity.vertical_history TO identity_keeper;
+GRANT SELECT ON identity.vertical_patterns TO identity_keeper;
+GRANT SELECT, DELETE, INSERT (pattern, kind, enabled), UPDATE (kind, enabled) ON identity.vertical_patterns TO identity_dba;
+GRANT SELECT ON identity.vertical_patterns TO identity_approver, identity_auditor, identity_reviewer;
+GRANT SELECT ON identity.vertical_pattern_changes TO identity_dba, identity_approver, identity_auditor, identity_reviewer;
+GRANT SELECT ON identity.vertical_review_queue TO identity_reviewer, identity_auditor;
+GRANT EXECUTE ON FUNCTION identity.text_observe(uuid, text, text) TO identity_gateway;
+GRANT EXECUTE ON FUNCTION identity.vertical_review(uuid, text, text) TO identity_reviewer;
+GRANT EXECUTE ON FUNCTION identity.review_forecast() TO identity_reviewer, identity_auditor;

@@ -48,6 +48,13 @@ impl Caller {
         member(self.session, role) && (self.outer == self.session || member(self.outer, role))
     }
 
+    /// Whether the session user or the outer user is a member of `role`: for what must not come together in one session.
+    pub fn either_is_member_of(&self, role: &CStr) -> bool {
+        // SAFETY: a syscache look-up by a C string.
+        let role = unsafe { pg_sys::get_role_oid(role.as_ptr(), true) };
+        member(self.session, role) || member(self.outer, role)
+    }
+
     /// Whether the session user is a superuser in its own right, with no role set that is not.
     pub fn is_superuser(&self) -> bool {
         // SAFETY: syscache look-ups.

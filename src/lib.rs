@@ -7,6 +7,7 @@
 //! | [`call`], [`caller`] | one call: may it proceed, who calls, how it is refused |
 //! | [`purpose`] | purposes: read in every call, versioned on change, revoked at once |
 //! | [`subject`] | subjects: resolve, register, vertical, import |
+//! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks against erasure |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
@@ -48,6 +49,7 @@ mod sql_function;
 mod status;
 mod subject;
 mod transaction;
+mod vertical;
 mod worker_process;
 mod zone;
 

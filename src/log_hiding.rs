@@ -18,7 +18,14 @@ use pgrx::prelude::*;
 use crate::recorder::slots;
 
 /// The beginnings of function names, as they are in any text that calls one.
-const NAMES: [&[u8]; 4] = [b"pii_", b"identity.", b"identity_", b"purpose_revoke"];
+const NAMES: [&[u8]; 6] = [
+    b"pii_",
+    b"identity.",
+    b"identity_",
+    b"purpose_revoke",
+    b"text_observe",
+    b"vertical_review",
+];
 /// Formats of the lines that log_statement writes.
 const STATEMENTS: [&str; 3] = [
     "statement: %s",

@@ -132,7 +132,7 @@ fn checked(definition: &Rows) -> Result<identity_core::FieldSet, Reason> {
 
 /// A superuser loading rows while keys are locked, or into another database, is a restore: the versions come along in the dump, and nothing is derived.
 /// It opens nothing: reads look at the versions only.
-fn restoring() -> bool {
+pub fn restoring() -> bool {
     crate::shmem::attached()
         && (!serves_this_database() || keys::active().is_none())
         && Caller::current().is_superuser()

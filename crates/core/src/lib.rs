@@ -14,7 +14,7 @@
 //! | [`envelope`] | one encrypted field |
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
-//! | [`digest`] | digests of events and certificates |
+//! | [`digest`] | digests of events, of texts beside them, and of certificates |
 //! | [`candidate`] | subject ids (UUID version 7) |
 //! | [`text`] | does a text speak of healthcare work? |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
@@ -56,7 +56,7 @@ mod words;
 pub use candidate::candidate_id;
 pub use chain::{Finding, Head, LaneVerifier, genesis, link};
 pub use decision::{Purpose, Subject, may_read, may_use};
-pub use digest::{cert_fingerprint, event_digest};
+pub use digest::{cert_fingerprint, event_digest, evidence_digest};
 pub use envelope::{
     EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES, key_version, open, seal,
 };

@@ -75,6 +75,15 @@ pub(super) const fn small_capital(c: char) -> Option<u8> {
     })
 }
 
+/// Alphabets and syllables that nobody takes for Latin, compatibility forms included: there is nothing to look up for them.
+pub(super) const fn is_far(c: char) -> bool {
+    matches!(
+        c,
+        '\u{590}'..='\u{10FF}' | '\u{1100}'..='\u{139F}' | '\u{1400}'..='\u{1CFF}' | '\u{3040}'..='\u{A4CF}' | '\u{A500}'..='\u{A63F}'
+            | '\u{AC00}'..='\u{FAFF}' | '\u{FB1D}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFE}' | '\u{20000}'..='\u{3FFFF}'
+    )
+}
+
 /// Characters that show nothing: Default_Ignorable_Code_Point of Unicode's `DerivedCoreProperties.txt`, and control characters that
 /// are no white space.
 pub(super) const fn is_invisible(c: char) -> bool {

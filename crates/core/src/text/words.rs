@@ -6,7 +6,7 @@
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 use zeroize::Zeroizing;
 
-use super::letters::{is_invisible, look_alike, small_capital};
+use super::letters::{is_far, is_invisible, look_alike, small_capital};
 
 /// Stands for any run of letters that no pattern can hold.
 pub(super) const FOREIGN: u8 = b'*';
@@ -63,7 +63,7 @@ impl Words {
         for c in text.chars() {
             if is_invisible(c) {
                 reader.soft_hyphen |= c == SOFT_HYPHEN;
-            } else if c.is_ascii() {
+            } else if c.is_ascii() || is_far(c) {
                 reader.take(c);
             } else {
                 decompose_compatible(c, |part| reader.take(part));
@@ -107,6 +107,16 @@ impl Words {
         self.buffer
             .get(from..to.saturating_sub(1))
             .unwrap_or_default()
+    }
+}
+
+/// Looked up only where the answer is not known from the block.
+fn is_mark(c: char) -> bool {
+    match c {
+        '\0'..='\u{2FF}' => false,
+        '\u{300}'..='\u{36F}' => true,
+        '\u{370}'..='\u{58F}' => matches!(c, '\u{483}'..='\u{489}'),
+        _ => is_combining_mark(c),
     }
 }
 
@@ -186,7 +196,7 @@ impl Reader {
                 self.end_word();
                 self.gap.add(c);
             }
-        } else if is_invisible(c) || is_combining_mark(c) {
+        } else if is_mark(c) || is_invisible(c) {
             // Neither a letter nor a boundary.
         } else if c.is_alphanumeric() {
             let known = look_alike(c).or_else(|| c.to_lowercase().next().and_then(look_alike));
