@@ -246,3 +246,15 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn every_pattern_is_found_in_its_own_text(text in prop_oneof![noise(), "[a-zA-Z]{2,8}", "[a-z]{2,6}[ -][a-z]{2,6}"], number in 0..4u8) {
+        let kind = Kind::from_u8(number).unwrap();
+        let pattern = Pattern { id: 1, kind, text: &text };
+        match Matcher::new(&[pattern]) {
+            Some(matcher) => prop_assert_eq!(matcher.find(&text), [1]),
+            None => prop_assert!(!is_pattern(kind, &text)),
+        }
+    }
+}
