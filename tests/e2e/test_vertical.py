@@ -144,18 +144,24 @@ def test_escalation_binds_a_cloud_gateway_in_mid_transaction(vault, gateway):
     cloud.close()
 
 
-def test_two_texts_at_once_escalate_once(vault):
-    subject = vault.subject()
-    gateways = [vault.gateway() for _ in range(6)]
+def test_texts_at_once_escalate_once(vault, gateway):
+    subject, answers = vault.subject(), []
+    gateways = [vault.gateway() for _ in range(3)]
     before = state(vault, subject)[1]
-    threads = [threading.Thread(target=observe, args=(conn, subject, "RN")) for conn in gateways]
-    for thread in threads:
+    gateway.execute("BEGIN")
+    observe(gateway, subject, "RN")
+    threads = [threading.Thread(target=lambda conn=conn: answers.append(observe(conn, subject, "RN"))) for conn in gateways]
+    for thread, conn in zip(threads, gateways):
         thread.start()
+        vault.wait_backend(conn.info.user, "wait_event_type = 'Lock'")
+    gateway.execute("COMMIT")
     for thread in threads:
         thread.join()
+    assert answers == ["healthcare"] * 3
     assert state(vault, subject) == ("healthcare", before + 1)
     assert len(vault.sql("SELECT 1 FROM identity.vertical_history WHERE candidate_id = %s", (subject.id,))) == 1
     for conn in gateways:
+        vault.leaves(conn)
         conn.close()
 
 
