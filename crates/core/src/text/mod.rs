@@ -6,7 +6,7 @@
 //! | module | one job |
 //! |---|---|
 //! | `letters` | one character as the Latin letter it looks like |
-//! | `words` | a text as its words |
+//! | `words`, `gap` | a text as its words, and what stands between them |
 //! | `postal` | MD the state, or MD the doctor? |
 //! | [`pattern`] | what a pattern may be |
 //! | [`matcher`] | all patterns in one pass |
@@ -14,6 +14,7 @@
 pub mod matcher;
 pub mod pattern;
 
+mod gap;
 mod letters;
 mod places;
 mod postal;

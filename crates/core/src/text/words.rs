@@ -6,6 +6,7 @@
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 use zeroize::Zeroizing;
 
+use super::gap::Gap;
 use super::letters::{is_far, is_invisible, look_alike, small_capital};
 
 /// Stands for any run of letters that no pattern can hold.
@@ -120,63 +121,6 @@ fn is_mark(c: char) -> bool {
     }
 }
 
-/// What stands between two words.
-#[derive(Default)]
-struct Gap {
-    blank: bool,
-    line_end: bool,
-    /// It begins with a hyphen.
-    hyphen: bool,
-    full_stops: u8,
-    other: bool,
-    /// The last thing seen ends a sentence if a blank follows.
-    ending: bool,
-    sentence_end: bool,
-}
-
-impl Gap {
-    const fn is_empty(&self) -> bool {
-        !(self.blank || self.line_end || self.hyphen || self.full_stops > 0 || self.other)
-    }
-
-    fn add(&mut self, c: char) {
-        match c {
-            '-' | '\u{2010}' | '\u{2011}' if self.is_empty() => self.hyphen = true,
-            '.' | '\u{3002}' => {
-                self.full_stops = self.full_stops.saturating_add(1);
-                self.ending = true;
-            }
-            // Dots of another height part initials, not sentences.
-            '\u{B7}' | '\u{2027}' | '\u{2219}' | '\u{22C5}' => {
-                self.full_stops = self.full_stops.saturating_add(1);
-            }
-            '!' | '?' => (self.other, self.ending) = (true, true),
-            '"' | '\'' | ')' | ']' | '\u{2019}' | '\u{201D}' => self.other = true,
-            '\n' | '\r' | '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}' => {
-                self.line_end = true;
-                self.sentence_end |= self.ending;
-            }
-            c if c.is_whitespace() => {
-                self.blank = true;
-                self.sentence_end |= self.ending;
-            }
-            _ => (self.other, self.ending) = (true, false),
-        }
-    }
-
-    const fn is_line_break(&self) -> bool {
-        self.hyphen && self.line_end && self.full_stops == 0 && !self.other
-    }
-
-    const fn is_blank(&self) -> bool {
-        self.blank && !(self.line_end || self.hyphen || self.full_stops > 0 || self.other)
-    }
-
-    const fn is_full_stop(&self) -> bool {
-        self.full_stops == 1 && !(self.blank || self.line_end || self.hyphen || self.other)
-    }
-}
-
 struct Reader {
     read: Words,
     breaks: Breaks,
@@ -254,10 +198,7 @@ impl Reader {
         }
         self.inside = false;
         let continues = self.gap.is_full_stop();
-        self.gap = Gap {
-            hyphen: self.soft_hyphen,
-            ..Gap::default()
-        };
+        self.gap = Gap::after(self.soft_hyphen);
         self.close();
         if continues {
             self.join_initials();
