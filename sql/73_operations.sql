@@ -32,6 +32,7 @@ BEGIN
     SELECT d.purpose_token, 1, now(), d.description, d.allowed_fields, d.auth_tier,
            d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access, session_user, now(), false, 0
       FROM identity.purpose_definitions d;
+    PERFORM identity._seed_patterns();
     RETURN made;
 END
 $initialize$;

@@ -41,3 +41,13 @@ ALTER FUNCTION identity.my_purposes()                                     OWNER 
 ALTER FUNCTION identity.caller_revoke(name, text)                         OWNER TO identity_keeper;
 ALTER FUNCTION identity.caller_reinstate(name)                            OWNER TO identity_keeper;
 ALTER FUNCTION identity.metrics()                                         OWNER TO identity_keeper;
+
+-- Verticals. The view reads as the keeper, who sees every row.
+ALTER TABLE identity.vertical_patterns        OWNER TO identity_owner;
+ALTER TABLE identity.vertical_pattern_changes OWNER TO identity_owner;
+ALTER TABLE identity.vertical_history         OWNER TO identity_owner;
+ALTER VIEW identity.vertical_review_queue     OWNER TO identity_keeper;
+ALTER FUNCTION identity.text_observe(uuid, text, text)    OWNER TO identity_keeper;
+ALTER FUNCTION identity.vertical_review(uuid, text, text) OWNER TO identity_keeper;
+ALTER FUNCTION identity.review_forecast()                 OWNER TO identity_keeper;
+ALTER FUNCTION identity._pattern_changed()                OWNER TO identity_keeper;

@@ -45,12 +45,27 @@ CREATE POLICY keeper_reads  ON identity.eu_history       FOR SELECT TO identity_
 CREATE POLICY keeper_adds   ON identity.eu_history       FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_reads  ON identity.subject_texts    FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds   ON identity.subject_texts    FOR INSERT TO identity_keeper WITH CHECK (true);
+
 -- Who may revoke a login sees who was; so does who checks.
 ALTER TABLE identity.caller_revocations  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY policy_reads  ON identity.caller_revocations  FOR SELECT TO identity_dba, identity_legal, identity_auditor, identity_keeper USING (true);
 CREATE POLICY keeper_adds   ON identity.caller_revocations  FOR INSERT TO identity_keeper WITH CHECK (true);
+
 -- Written by the maintenance process alone, which is a superuser.
 ALTER TABLE identity.volume_notices ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.notifications  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY watch_reads ON identity.volume_notices FOR SELECT TO identity_worker, identity_auditor USING (true);
 CREATE POLICY watch_reads ON identity.notifications  FOR SELECT TO identity_worker, identity_auditor USING (true);
+
+-- Patterns are policy: the DBA writes them, who checks sees them. The history names subjects; nobody but the keeper's functions sees it.
+ALTER TABLE identity.vertical_patterns        ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.vertical_pattern_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.vertical_history         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads ON identity.vertical_patterns        FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_reviewer, identity_keeper USING (true);
+CREATE POLICY dba_adds     ON identity.vertical_patterns        FOR INSERT TO identity_dba WITH CHECK (true);
+CREATE POLICY dba_changes  ON identity.vertical_patterns        FOR UPDATE TO identity_dba USING (true) WITH CHECK (true);
+CREATE POLICY dba_removes  ON identity.vertical_patterns        FOR DELETE TO identity_dba USING (true);
+CREATE POLICY policy_reads ON identity.vertical_pattern_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_reviewer, identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.vertical_pattern_changes FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.vertical_history         FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.vertical_history         FOR INSERT TO identity_keeper WITH CHECK (true);

@@ -4,7 +4,7 @@ DECLARE
     statement text;
 BEGIN
     PERFORM identity._close(c.oid) FROM pg_catalog.pg_class c
-      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'identity'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}');
+      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'identity'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v}');
     FOR statement IN
         SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s CASCADE', o.object,
                  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.format('%I', pg_catalog.pg_get_userbyid(a.grantee)) END)
@@ -65,6 +65,7 @@ GRANT SELECT, INSERT ON identity.consent_history, identity.eu_history, identity.
 GRANT EXECUTE ON FUNCTION identity.consent_record(uuid, text, text, text, jsonb),
                           identity.eu_record(uuid, boolean, text, text),
                           identity.interaction_record(uuid, timestamptz) TO identity_gateway;
+
 -- Approval: the second person, who is no DBA (the function sees to that).
 GRANT EXECUTE ON FUNCTION identity.purpose_approve(text, int) TO identity_approver;
 GRANT UPDATE (approved_by, approved_at) ON identity.purpose_versions TO identity_keeper;
@@ -76,6 +77,19 @@ GRANT EXECUTE ON FUNCTION identity.my_purposes() TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.caller_revoke(name, text), identity.caller_reinstate(name) TO identity_dba, identity_legal;
 GRANT SELECT, INSERT ON identity.caller_revocations TO identity_keeper;
 GRANT SELECT ON identity.caller_revocations TO identity_dba, identity_legal, identity_auditor;
+
 -- Who sends notices, and who watches that they are sent.
 GRANT SELECT ON identity.volume_notices, identity.notifications TO identity_worker, identity_auditor;
 GRANT EXECUTE ON FUNCTION identity.metrics() TO identity_worker, identity_auditor;
+
+-- Verticals. A DBA writes patterns, but neither who added one nor when; gateways bring texts, reviewers decide. The queue and the forecast
+-- show no personal data, and are what a reviewer works from.
+GRANT SELECT, INSERT ON identity.vertical_pattern_changes, identity.vertical_history TO identity_keeper;
+GRANT SELECT ON identity.vertical_patterns TO identity_keeper;
+GRANT SELECT, DELETE, INSERT (pattern, kind, enabled), UPDATE (kind, enabled) ON identity.vertical_patterns TO identity_dba;
+GRANT SELECT ON identity.vertical_patterns TO identity_approver, identity_auditor, identity_reviewer;
+GRANT SELECT ON identity.vertical_pattern_changes TO identity_dba, identity_approver, identity_auditor, identity_reviewer;
+GRANT SELECT ON identity.vertical_review_queue TO identity_reviewer, identity_auditor;
+GRANT EXECUTE ON FUNCTION identity.text_observe(uuid, text, text) TO identity_gateway;
+GRANT EXECUTE ON FUNCTION identity.vertical_review(uuid, text, text) TO identity_reviewer;
+GRANT EXECUTE ON FUNCTION identity.review_forecast() TO identity_reviewer, identity_auditor;

@@ -10,6 +10,7 @@
 //! | [`subject`] | subjects: resolve, register, vertical, import |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
+//! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks against erasure |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
@@ -55,6 +56,7 @@ mod sql_function;
 mod status;
 mod subject;
 mod transaction;
+mod vertical;
 mod worker_process;
 mod zone;
 

@@ -18,7 +18,7 @@ use pgrx::prelude::*;
 use crate::recorder::slots;
 
 /// The beginnings of function names, as they are in any text that calls one.
-const NAMES: [&[u8]; 7] = [
+const NAMES: [&[u8]; 9] = [
     b"pii_",
     b"identity.",
     b"identity_",
@@ -26,6 +26,8 @@ const NAMES: [&[u8]; 7] = [
     b"consent_",
     b"eu_record",
     b"interaction_record",
+    b"text_observe",
+    b"vertical_review",
 ];
 /// Formats of the lines that log_statement writes.
 const STATEMENTS: [&str; 3] = [

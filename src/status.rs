@@ -28,6 +28,11 @@ static STATEMENT_LOGGING: Statement = Statement::read(
     &[],
 );
 
+static REVIEW_QUEUE: Statement = Statement::read(
+    c"SELECT pg_catalog.count(*), pg_catalog.min(created_at) FROM identity.subjects WHERE vertical = 'unknown' AND erased_at IS NULL",
+    &[],
+);
+
 /// For load balancers: ok, or the error that a PII call would meet.
 fn health(_: Arguments) -> pg_sys::Datum {
     call::operation();
@@ -153,6 +158,15 @@ fn fill(report: &mut Report) {
         "lanes",
         &format!("{} in use", lane::published().len()),
         None,
+        None,
+    );
+
+    let queue = REVIEW_QUEUE.run(&mut []);
+    let waiting = queue.get::<i64>(0, 1).unwrap_or(0);
+    report.line(
+        "review queue",
+        &format!("{waiting} waiting"),
+        queue.datum(0, 2),
         None,
     );
 

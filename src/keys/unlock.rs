@@ -14,6 +14,7 @@ use crate::purpose::{change, content};
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Fate;
 use crate::sql_function::{Arguments, sql_function, void};
+use crate::vertical::patterns;
 use crate::{clock, error, gucs, lane, limits};
 
 sql_function!(dev_unlock, pg_finfo_dev_unlock, unlock_for_development);
@@ -87,6 +88,7 @@ fn unlock_for_development(arguments: Arguments) -> pg_sys::Datum {
     call.append(&keys, &Fate::event(digest));
     if first_time {
         record_default_purposes(&keys);
+        patterns::record_all(&keys);
     }
     pgrx::warning!("identity_pgx: unlocked with DEVELOPMENT keys, which are public");
     void(arguments)

@@ -14,6 +14,7 @@ static UNGUARDED: Statement = Statement::read(
             FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
                          ('installation', false), ('settings_history', true), ('keyring', false), ('caller_revocations', true),
                          ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
+                         ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('volume_notices', true), ('notifications', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid

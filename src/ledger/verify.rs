@@ -19,6 +19,7 @@ use crate::keys::{self, region};
 use crate::purpose::content;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
+use crate::vertical::audit;
 use crate::{call, clock, consent, error, lane};
 
 sql_function!(ledger_verify, pg_finfo_ledger_verify, verify);
@@ -84,6 +85,7 @@ fn verify(arguments: Arguments) -> pg_sys::Datum {
             if full {
                 consent::verify::check(&keys, &mut report);
                 check_callers(&keys, &mut report);
+                check_patterns(&keys, &mut report);
             }
         });
     });
@@ -278,6 +280,15 @@ fn check_guards(report: &mut Report) {
         );
     }
     report.close("guards", found_before, "tables and roles have their guards");
+}
+
+/// The patterns that texts are searched for must be what their recorded changes made of them.
+fn check_patterns(keys: &Keys, report: &mut Report) {
+    let found_before = report.findings;
+    for finding in audit::findings(&keys.installation) {
+        report.finding("patterns", &finding);
+    }
+    report.close("patterns", found_before, "patterns and their changes agree");
 }
 
 /// What the DBA's table says must be what reads are decided by, and that must be what was put on the chain.

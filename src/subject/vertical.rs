@@ -94,7 +94,8 @@ fn most_ids() -> usize {
     MAX_IDS.min(work_mem / 2 / ROW_BYTES)
 }
 
-fn look(call: &mut Call, candidate: &[u8; 16]) -> Option<Standing> {
+/// Where a subject stands, noted for the record of the call. Runs inside its snapshot.
+pub fn look(call: &mut Call, candidate: &[u8; 16]) -> Option<Standing> {
     let standing = Standing::of(&SUBJECT.run(&mut [bind(pgrx::Uuid::from_bytes(*candidate))]));
     call.entry = Entry::now();
     call.entry.candidate = Some(*candidate);

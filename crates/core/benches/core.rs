@@ -141,5 +141,53 @@ fn lane(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, envelope, leaf_and_mac, lane);
+/// Texts of a megabyte: the target is 50 ms each.
+fn text_search(c: &mut Criterion) {
+    use identity_core::text::{Kind, MAX_TEXT_BYTES, Matcher, Pattern};
+    let words = (0..100)
+        .map(|number| format!("pattern{number}"))
+        .collect::<Vec<_>>();
+    let mut patterns = (0..)
+        .zip(&words)
+        .map(|(id, text)| Pattern {
+            id,
+            kind: Kind::Word,
+            text,
+        })
+        .collect::<Vec<_>>();
+    patterns.push(Pattern {
+        id: 100,
+        kind: Kind::Credential,
+        text: "MD",
+    });
+    patterns.push(Pattern {
+        id: 101,
+        kind: Kind::Phrase,
+        text: "patient care",
+    });
+    let matcher = Matcher::new(&patterns).expect("patterns are well-formed");
+    let mut group = c.benchmark_group("text of 1 MB");
+    group.sample_size(20);
+    group.throughput(Throughput::Bytes(MAX_TEXT_BYTES as u64));
+    for (name, filler) in [
+        (
+            "resume",
+            "Led a team of 12 engineers in Baltimore, MD 21201; reduced churn. ",
+        ),
+        ("accents", "Gérante à Orléans, où l'été fut très réussi. "),
+        ("cyrillic", "Руководил отделом продаж. "),
+        ("broken lines", "engi-\nneer "),
+        ("initials", "R."),
+        ("states", "Silver Spring MD "),
+        ("expanding", "\u{FDFA}"),
+        ("marks", "\u{301}"),
+        ("han", "护士"),
+    ] {
+        let text = filler.repeat(MAX_TEXT_BYTES / filler.len());
+        group.bench_function(name, |b| b.iter(|| matcher.find(black_box(&text))));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, envelope, leaf_and_mac, lane, text_search);
 criterion_main!(benches);

@@ -19,6 +19,7 @@
 //! | [`limit`] | how much a caller may still do under a purpose |
 //! | [`moment`] | instants that a client wrote down, and as texts in events |
 //! | [`candidate`] | subject ids (UUID version 7) |
+//! | [`text`] | does a text speak of healthcare work? |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
 //!
 //! The formats are specified for other languages in `docs/spec/`.
@@ -46,6 +47,7 @@ pub mod leaf;
 pub mod limit;
 pub mod moment;
 pub mod reason;
+pub mod text;
 pub mod trace;
 pub mod vocabulary;
 

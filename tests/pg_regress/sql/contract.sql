@@ -19,6 +19,9 @@ INSERT INTO contract VALUES
   ('my_purposes()', '(purpose text, fields text[], rate_limit_qps integer, daily_volume_cap integer)', 'identity_keeper', 'identity_gateway'),
   ('caller_revoke(role name, reason text)', 'void', 'identity_keeper', 'identity_dba identity_legal'),
   ('caller_reinstate(role name)', 'void', 'identity_keeper', 'identity_dba identity_legal'),
+  ('text_observe(candidate_id uuid, source text, content text)', 'text', 'identity_keeper', 'identity_gateway'),
+  ('vertical_review(candidate_id uuid, vertical text, note text)', 'void', 'identity_keeper', 'identity_reviewer'),
+  ('review_forecast()', '(length bigint, oldest timestamp with time zone, per_day double precision, projected_end timestamp with time zone)', 'identity_keeper', 'identity_auditor identity_reviewer'),
   ('initialize()', 'uuid', 'superuser', ''),
   ('dev_unlock()', 'void', 'identity_keeper', 'identity_worker'),
   ('key_status()', '(kind text, version integer, state text, provider text, created_at timestamp with time zone, due_at timestamp with time zone, rows bigint)', 'identity_keeper', 'identity_auditor identity_worker'),
@@ -70,14 +73,14 @@ SELECT relname FROM pg_class WHERE relnamespace = 'identity'::regnamespace AND r
 \echo == who may do what with which table
 SELECT relname, pg_get_userbyid(grantee), string_agg(privilege_type, ' ' ORDER BY privilege_type)
   FROM pg_class, aclexplode(COALESCE(relacl, acldefault('r', relowner)))
- WHERE relnamespace = 'identity'::regnamespace AND relkind IN ('r', 'p') AND relname NOT LIKE 'pii\_access\_log\_y%' AND grantee <> relowner
+ WHERE relnamespace = 'identity'::regnamespace AND relkind IN ('r', 'p', 'v') AND relname NOT LIKE 'pii\_access\_log\_y%' AND grantee <> relowner
  GROUP BY relname, grantee ORDER BY 1, pg_get_userbyid(grantee);
 \echo == columns granted singly
 SELECT attrelid::regclass, attname, pg_get_userbyid(grantee), privilege_type FROM pg_attribute, aclexplode(attacl)
  WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'identity'::regnamespace) ORDER BY 1, 2, 3, 4;
 \echo == policies
 SELECT polrelid::regclass, polname, polcmd, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid), (SELECT string_agg(pg_get_userbyid(r), ' ') FROM unnest(polroles) r)
-  FROM pg_policy WHERE polrelid IN ('identity.subjects'::regclass, 'identity.pii_access_log'::regclass) ORDER BY 1, 2;
+  FROM pg_policy WHERE polrelid IN ('identity.subjects'::regclass, 'identity.pii_access_log'::regclass, 'identity.vertical_history'::regclass, 'identity.subject_texts'::regclass) ORDER BY 1, 2;
 \echo == ciphertext columns kept in their row
 SELECT attname, attstorage FROM pg_attribute WHERE attrelid = 'identity.subjects'::regclass AND attname LIKE '%\_ct' ORDER BY attnum;
 \echo == settings

@@ -10,4 +10,6 @@ mod leaf;
 mod leaf_texts;
 mod small;
 mod support;
+mod text;
+mod text_hostile;
 mod zones;
