@@ -32,7 +32,7 @@ printf 'PostgreSQL %s (%s), %s\n' "$PG_MAJOR" "$PG_CONFIG" "$(rustc --version)"
 step "formatting"
 cargo fmt --all --check
 step "shell scripts"
-shellcheck -x .ci/run scripts/*.sh docker/*.sh
+shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh
 step "the committed workers are what their generator makes"
 "$TARGET/venv/bin/python" scripts/make_workers.py --check
 
@@ -57,5 +57,5 @@ export PLAYGROUND_NAME=playground-check
 trap 'scripts/playground.sh down' EXIT
 eval "$(scripts/playground.sh up)"
 scripts/demo.sh >"$TARGET/demo.log" 2>&1 || { tail -n 40 "$TARGET/demo.log"; die "the tour failed; all of it is in $TARGET/demo.log"; }
-docs/functions/run-examples.sh
+docs/run-examples.sh
 step "done"
