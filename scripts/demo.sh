@@ -105,6 +105,7 @@ run=$(value "SELECT 1 + count(*) FROM identity.purpose_definitions WHERE purpose
 reminder=shift_reminder_$run
 newsletter=newsletter_$run
 care=care_team_$run
+agreement=general_$run
 trace=tour-$run
 
 chapter "A purpose says who may read what"
@@ -127,9 +128,14 @@ tell "Nobody has said what this worker's vertical is, so it counts as healthcare
   "health information is not shown before the first contact:"
 ask gw_onbox "SELECT * FROM identity.pii_resolve('$id', '$reminder', '{name}')"
 expect_refusal consent
-tell "Consent and the review of verticals have no functions of their own yet; until they do," \
-  "the playground's owner sets both the way its loader does:"
-ask "$SUPERUSER" "SELECT identity._import_subject('$id', NULL, 'general', 'given') AS generation"
+tell "A reviewer, who is no gateway, looks at the application and says what it is:"
+ask reviewer_demo "SELECT identity.vertical_review('$id', 'general', 'warehouse work, no care')"
+expect_no_error
+tell "The worker signs the text that a DBA has published, and the gateway records that:"
+ask dba_demo "INSERT INTO identity.consent_versions (version, kind, valid_for, template_hash, template_path)
+     VALUES ('$agreement', 'general', interval '2 years', encode(sha256('We call you about shifts.'), 'hex'), 'consent/$agreement.md')"
+expect_no_error
+ask gw_onbox "SELECT identity.consent_record('$id', 'general', 'given', '$agreement', '{\"channel\": \"paper form\"}')"
 expect_no_error
 ask gw_onbox "SELECT * FROM identity.pii_resolve('$id', '$reminder', '{name,phone}', '$trace-first')"
 expect Títílayọ̀
@@ -203,6 +209,35 @@ expect_refusal consent
 tell "A nurse nobody has talked to yet, under the purpose that may see health information:"
 ask gw_onbox "SELECT * FROM identity.pii_resolve('$newly_met_nurse', '$care', '{name}')"
 expect_refusal consent
+tell "Who withdraws is out of reach from the next call on, of everybody. Here the call comes" \
+  "while gw_onbox has a transaction open:"
+session gw_onbox "BEGIN ISOLATION LEVEL REPEATABLE READ;" \
+  "SELECT pii FROM identity.pii_resolve('$id', '$reminder', '{name}');" \
+  "gw_cloud: SELECT identity.consent_record('$id', 'general', 'withdrawn', NULL, '{\"channel\": \"phone\"}')" \
+  "SELECT pii FROM identity.pii_resolve('$id', '$reminder', '{name}');" \
+  "ROLLBACK;"
+expect '"name"'
+expect_refusal consent
+tell "The form that was signed before does not bring it back:"
+ask gw_onbox "SELECT identity.consent_record('$id', 'general', 'given', '$agreement', '{\"given_at\": \"2026-01-02T10:00:00Z\"}')"
+expect_refusal consent
+tell "A new one does:"
+signed=$(value "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+ask gw_onbox "SELECT identity.consent_record('$id', 'general', 'given', '$agreement', '{\"given_at\": \"$signed\"}')"
+expect_no_error
+ask gw_onbox "SELECT pii FROM identity.pii_resolve('$id', '$reminder', '{name}')"
+expect '"name"'
+
+chapter "What a text gives away"
+tell "A call log mentions a hospital. From here on the worker is healthcare:"
+ask gw_onbox "SELECT identity.text_observe('$id', 'call_log', 'Can do Tuesdays, works nights as a registered nurse at County Hospital')"
+expect healthcare
+tell "and no longer there for whoever sends answers off the machine:"
+ask gw_cloud "SELECT * FROM identity.pii_resolve('$id', '$reminder', '{name}')"
+expect_refusal subject_unavailable
+tell "No reviewer brings that down again:"
+ask reviewer_demo "SELECT identity.vertical_review('$id', 'general', 'a misunderstanding')"
+expect_refusal role_conflict
 
 chapter "No read without a record"
 tell "A read that commits leaves its row in the same transaction. What about one that" \
@@ -230,8 +265,8 @@ expect rolled_back
 tell "And every refusal so far left a row as well, but for the two that PostgreSQL itself" \
   "refused:"
 ask_until "$SUPERUSER" "SELECT denial, sum(repeats) AS times, array_agg(DISTINCT accessor_role) AS who
-     FROM identity.pii_access_log WHERE outcome = 'denied' AND accessed_at >= '$started' GROUP BY denial ORDER BY denial" 'consent             |     3'
-for denial in 'consent             |     3' 'field_not_allowed' 'phi_access' 'purpose_role' 'purpose_unapproved' 'role_conflict' 'subject_unavailable |     2' 'tier' 'unknown_purpose'; do
+     FROM identity.pii_access_log WHERE outcome = 'denied' AND accessed_at >= '$started' GROUP BY denial ORDER BY denial" 'consent             |     5'
+for denial in 'consent             |     5' 'field_not_allowed' 'phi_access' 'purpose_role' 'purpose_unapproved' 'role_conflict' 'subject_unavailable |     3' 'tier' 'unknown_purpose'; do
   expect "$denial"
 done
 
@@ -336,6 +371,7 @@ ${BOLD}That was the tour.${PLAIN} The playground keeps running. To go on by your
   psql -U gw_cloud          a gateway whose answers leave it
   psql -U dba_demo          writes and revokes purposes, revokes logins
   psql -U approver_demo     approves what dba_demo wrote
+  psql -U reviewer_demo     reviews verticals
   psql -U auditor_demo      status, keys, verification
   psql                      the superuser $SUPERUSER
 

@@ -15,6 +15,7 @@ use crate::limits::table;
 use crate::query::{connected, with_latest_snapshot};
 use crate::recorder::slots::{self, Record};
 use crate::sql_function::{Arguments, sql_function};
+use crate::vertical::forecast;
 use crate::{call, clock, keys, lane};
 
 sql_function!(metrics, pg_finfo_metrics, run);
@@ -147,10 +148,14 @@ impl Report {
             &[],
             switch(keys::active().is_some()),
         );
-        let ahead = with_latest_snapshot(|| {
-            connected(|| partitions::AHEAD.run(&mut []).get::<i32>(0, 1).unwrap_or(0))
+        let (ahead, unreviewed) = with_latest_snapshot(|| {
+            connected(|| {
+                let ahead = partitions::AHEAD.run(&mut []).get::<i32>(0, 1);
+                (ahead.unwrap_or(0), forecast::length())
+            })
         });
         self.line("identity_partitions_ahead", &[], f64::from(ahead));
+        self.line("identity_review_queue", &[], unreviewed as f64);
     }
 }
 

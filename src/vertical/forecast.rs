@@ -30,6 +30,12 @@ static ANSWER: RowType = RowType::new(&[
     (c"projected_end", pg_sys::TIMESTAMPTZOID),
 ]);
 
+/// How many wait. Runs inside a call's snapshot.
+pub fn length() -> i64 {
+    let now = Some(pg_sys::Datum::from(clock::now()));
+    FORECAST.run(&mut [now]).get(0, 1).unwrap_or(0)
+}
+
 fn run(_: Arguments) -> pg_sys::Datum {
     call::operation();
     // All four columns are passed by value.
