@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from approval import NARROW, WIDE, opens, update, waits
 from clock import Clock
 from cluster import root_dir, wait_until
 from vault import ONBOX, Vault, read, reason_of
@@ -102,4 +103,28 @@ def test_many_records_that_wait_for_their_month_hold_up_nobody(timed):
     assert vault.sql(RECORDER) == recorder, "the recorder ended"
     for conn in [*readers, *waiting]:
         conn.close()
+    vault.verify()
+
+
+@pytest.mark.parametrize("ahead", [1, 40])
+def test_clock_that_steps_back_widens_nothing(timed, ahead):
+    """A purpose was narrowed while the clock was ahead: that holds when it is right again, and is what the next version is measured against."""
+    vault, gateway = timed, timed.gateway()
+    now, later = (vault.purpose(fields=["name", "ssn"], daily_volume_cap=100) for _ in range(2))
+    with vault.connect(vault.dba) as dba:
+        update(dba, later, f"{NARROW}, effective_at = now() + interval '{ahead * 24 - 1} hours'")
+        vault.clock.set(ahead)
+        update(dba, now, NARROW)
+        for token in (now, later):
+            assert opens(vault, gateway, token) == "field_not_allowed"
+        vault.clock.set(0)
+        assert opens(vault, gateway, now) == "field_not_allowed" and opens(vault, gateway, later) is None  # that one is still to come
+        for token in (now, later):
+            update(dba, token, f"{WIDE}, effective_at = NULL, description = 'again'")
+            assert waits(vault, token)
+        assert opens(vault, gateway, now) == "field_not_allowed"
+        vault.clock.set(ahead)
+        assert opens(vault, gateway, later) == "field_not_allowed"
+        vault.clock.set(0)
+    gateway.close()
     vault.verify()
