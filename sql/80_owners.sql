@@ -7,6 +7,9 @@ ALTER TABLE identity.purpose_versions    OWNER TO identity_owner;
 ALTER TABLE identity.purpose_revocations OWNER TO identity_owner;
 ALTER TABLE identity.pii_access_log      OWNER TO identity_owner;
 ALTER TABLE identity.keyring             OWNER TO identity_owner;
+ALTER TABLE identity.subject_changes_pending OWNER TO identity_owner;
+ALTER TABLE identity.subject_changes         OWNER TO identity_owner;
+ALTER TABLE identity.change_epochs           OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -22,3 +25,11 @@ ALTER FUNCTION identity.key_wipe_all()                                    OWNER 
 ALTER FUNCTION identity.identity_status()                                 OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_verify(boolean)                            OWNER TO identity_keeper;
 ALTER FUNCTION identity._import_subject(uuid, jsonb, text, text, jsonb)   OWNER TO identity_keeper;
+
+-- Batches, updates and changes. pii_update returns no PII, but changes what the caller's zone sees, so it sees as the reader does.
+ALTER FUNCTION identity.pii_resolve_many(uuid[], text, text[], text)      OWNER TO identity_reader;
+ALTER FUNCTION identity.pii_update(uuid, text, jsonb)                     OWNER TO identity_reader;
+ALTER FUNCTION identity.pii_register_many(text, jsonb)                    OWNER TO identity_keeper;
+ALTER FUNCTION identity.subject_generations(uuid[])                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.subject_changes(bigint, int)                      OWNER TO identity_keeper;
+ALTER FUNCTION identity._subjects_changed()                               OWNER TO identity_keeper;

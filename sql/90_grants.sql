@@ -56,3 +56,14 @@ GRANT EXECUTE ON FUNCTION identity.purpose_revoke(text, text) TO identity_dba, i
 -- Operations.
 GRANT EXECUTE ON FUNCTION identity.dev_unlock(), identity.key_wipe_all() TO identity_worker;
 GRANT EXECUTE ON FUNCTION identity.key_status(), identity.identity_status(), identity.ledger_verify(boolean) TO identity_auditor, identity_worker;
+
+-- Batches, updates and changes, for gateways. An update writes these columns and no other: not vertical, consent or what an erasure sets.
+GRANT EXECUTE ON FUNCTION identity.pii_resolve_many(uuid[], text, text[], text),
+                          identity.pii_register_many(text, jsonb),
+                          identity.pii_update(uuid, text, jsonb),
+                          identity.subject_generations(uuid[]),
+                          identity.subject_changes(bigint, int) TO identity_gateway;
+GRANT UPDATE (name_ct, email_ct, phone_ct, address_ct, ssn_ct, dob_ct, dek_version, generation, updated_at) ON identity.subjects TO identity_reader;
+-- A change loses its pending row when it gets its cursor.
+GRANT SELECT, INSERT, DELETE ON identity.subject_changes_pending TO identity_keeper;
+GRANT SELECT, INSERT, UPDATE ON identity.subject_changes, identity.change_epochs TO identity_keeper;

@@ -17,7 +17,7 @@ use pgrx::pg_sys;
 use crate::backend_local::BackendLocal;
 use crate::keys::region::Keys;
 use crate::ledger::table;
-use crate::record::{self, Entry, Fate, Shape};
+use crate::record::{self, Entry, Fate, Line, Shape};
 use crate::shmem::backend_slots;
 
 #[repr(C)]
@@ -71,30 +71,66 @@ pub unsafe fn attach(area: *mut u8) {
 /// Returns the row's access id, or why it cannot be written.
 pub fn append(keys: &Keys, shape: &Shape, entry: &Entry, fate: &Fate) -> Result<i64, Reason> {
     let lane = number();
-    let head = head(&keys.installation, lane);
+    let before = head(&keys.installation, lane);
     let accessor_id = shape.accessor_id();
-    let chain_version = i32::try_from(keys.chain.version()).unwrap_or(i32::MAX);
     let row = record::row(
         shape,
         entry,
         fate,
         &accessor_id,
         lane,
-        head.seq + 1,
-        chain_version,
+        before.seq + 1,
+        chain_version(keys),
     );
-    let mac = chain::link(&keys.chain, &head.mac, &row.leaf());
+    let mac = chain::link(&keys.chain, &before.mac, &row.leaf());
     table::insert(&row, &mac)?;
-    // SAFETY: sets a flag of the transaction: its commit record is flushed whatever synchronous_commit says.
-    unsafe { pg_sys::ForceSyncCommit() };
     advance(
-        head,
+        before,
         Head {
-            seq: head.seq + 1,
+            seq: before.seq + 1,
             mac,
         },
     );
     Ok(row.access_id())
+}
+
+/// Appends a row for each line of a batch, in their order. Returns the rows' access ids.
+pub fn append_many(keys: &Keys, shape: &Shape, lines: &[Line]) -> Result<Vec<i64>, Reason> {
+    let lane = number();
+    let before = head(&keys.installation, lane);
+    let accessor_id = shape.accessor_id();
+    let mut after = before;
+    let shapes = lines
+        .iter()
+        .map(|line| Shape {
+            fields: line.fields,
+            ..*shape
+        })
+        .collect::<Vec<_>>();
+    let chained = |(line, shape)| {
+        let Line { entry, fate, .. }: &Line = line;
+        let version = chain_version(keys);
+        let row = record::row(
+            shape,
+            entry,
+            fate,
+            &accessor_id,
+            lane,
+            after.seq + 1,
+            version,
+        );
+        after = Head {
+            seq: row.seq,
+            mac: chain::link(&keys.chain, &after.mac, &row.leaf()),
+        };
+        (row, after.mac)
+    };
+    let rows = lines.iter().zip(&shapes).map(chained).collect::<Vec<_>>();
+    table::insert_many(&rows)?;
+    if !rows.is_empty() {
+        advance(before, after);
+    }
+    Ok(rows.iter().map(|(row, _)| row.access_id()).collect())
 }
 
 /// Whether the current transaction appended anything.
@@ -170,7 +206,14 @@ pub fn abort_subtransaction(child: pg_sys::SubTransactionId) {
     });
 }
 
+fn chain_version(keys: &Keys) -> i32 {
+    i32::try_from(keys.chain.version()).unwrap_or(i32::MAX)
+}
+
+/// The rows up to `after` are written: the transaction's head, and its commit record is flushed whatever synchronous_commit says.
 fn advance(before: Head, after: Head) {
+    // SAFETY: sets a flag of the transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
     // SAFETY: reads the transaction state.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     LOCAL.with(|local| {

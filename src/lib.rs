@@ -6,7 +6,7 @@
 //! | [`gucs`], [`error`] | all settings; all SQLSTATEs |
 //! | [`call`], [`caller`] | one call: may it proceed, who calls, how it is refused |
 //! | [`purpose`] | purposes: read in every call, versioned on change, revoked at once |
-//! | [`subject`] | subjects: resolve, register, vertical, import |
+//! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks against erasure |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |

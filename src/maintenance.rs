@@ -1,4 +1,4 @@
-//! The maintenance process: keeps partitions ahead, and records the settings in force at each start and after each reload that changed one.
+//! The maintenance process: keeps partitions ahead, numbers the changes of subjects, and records the settings in force at each start and after each reload that changed one.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -16,6 +16,7 @@ use crate::ledger::{partitions, table};
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::intake;
+use crate::subject::changes;
 use crate::{clock, error, gucs, lane, worker_process};
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -59,6 +60,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         }
         rounds_until_upkeep -= 1;
         worker_process::in_transaction(make_partitions_for_what_waits);
+        changes::number_committed();
         let settings = gucs::effective();
         if recorded.as_ref() != Some(&settings)
             && worker_process::in_transaction(|| record(&settings))

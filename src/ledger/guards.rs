@@ -12,7 +12,7 @@ static UNGUARDED: Statement = Statement::read(
           UNION ALL
           SELECT ('identity.' || t.name)::pg_catalog.regclass::pg_catalog.oid, t.append_only
             FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
-                         ('installation', false), ('settings_history', true), ('keyring', false)) AS t (name, append_only))
+                         ('installation', false), ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false), ('settings_history', true), ('keyring', false)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (

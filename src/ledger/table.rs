@@ -40,6 +40,62 @@ static PARTITIONS: Statement = Statement::read(
 
 /// Inserts the row into the partition of its month; `audit_unwritable` if there is none.
 pub fn insert(row: &AccessRow<'_>, mac: &[u8; 32]) -> Result<(), Reason> {
+    // SAFETY: the tuple is formed for the partition that it goes to.
+    unsafe {
+        let relation = open_partition(row.accessed_at)?;
+        let tuple = form(relation, row, mac);
+        // The plain way to insert a tuple and its index entries; nothing about it is particular to catalogs.
+        pg_sys::CatalogTupleInsert(relation, tuple);
+        pg_sys::heap_freetuple(tuple);
+        // The lock stays until the transaction ends, as after any INSERT.
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    Ok(())
+}
+
+/// Inserts the rows of a batch: the pages are filled and logged many rows at a time, and the indexes opened once.
+pub fn insert_many(rows: &[(AccessRow<'_>, [u8; 32])]) -> Result<(), Reason> {
+    let month = |row: &AccessRow<'_>| partition_name(row.accessed_at);
+    for rows in rows.chunk_by(|(a, _), (b, _)| month(a) == month(b)) {
+        let Some((first, _)) = rows.first() else {
+            continue;
+        };
+        // SAFETY: the tuples are formed for the partition that they go to, one for each slot; slots free what they were given.
+        unsafe {
+            let relation = open_partition(first.accessed_at)?;
+            let mut slots = rows
+                .iter()
+                .map(|(row, mac)| {
+                    let slot = pg_sys::MakeSingleTupleTableSlot(
+                        (*relation).rd_att,
+                        &raw const pg_sys::TTSOpsHeapTuple,
+                    );
+                    pg_sys::ExecStoreHeapTuple(form(relation, row, mac), slot, true);
+                    slot
+                })
+                .collect::<Vec<_>>();
+            let indexes = pg_sys::CatalogOpenIndexes(relation);
+            let count = i32::try_from(slots.len()).unwrap_or(0);
+            pg_sys::CatalogTuplesMultiInsertWithInfo(relation, slots.as_mut_ptr(), count, indexes);
+            pg_sys::CatalogCloseIndexes(indexes);
+            for slot in slots {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            }
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        }
+    }
+    Ok(())
+}
+
+/// The tuple of a row.
+///
+/// # Safety
+/// The relation is open and was checked to have our columns.
+unsafe fn form(
+    relation: pg_sys::Relation,
+    row: &AccessRow<'_>,
+    mac: &[u8; 32],
+) -> pg_sys::HeapTuple {
     let mut values = Values {
         datums: [pg_sys::Datum::from(0); COLUMNS],
         nulls: [true; COLUMNS],
@@ -77,21 +133,14 @@ pub fn insert(row: &AccessRow<'_>, mac: &[u8; 32]) -> Result<(), Reason> {
     values.push(Some(row.chain_version));
     values.push_bytes(row.event_digest.as_ref());
     values.push_bytes(Some(mac));
-    // SAFETY: the values are of the parent's column types in the parent's order, which partitions share (checked below).
+    // SAFETY: the values are of the parent's column types in the parent's order, which partitions share (checked when they are opened).
     unsafe {
-        let relation = open_partition(row.accessed_at)?;
-        let tuple = pg_sys::heap_form_tuple(
+        pg_sys::heap_form_tuple(
             (*relation).rd_att,
             values.datums.as_mut_ptr(),
             values.nulls.as_mut_ptr(),
-        );
-        // The plain way to insert a tuple and its index entries; nothing about it is particular to catalogs.
-        pg_sys::CatalogTupleInsert(relation, tuple);
-        pg_sys::heap_freetuple(tuple);
-        // The lock stays until the transaction ends, as after any INSERT.
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        )
     }
-    Ok(())
 }
 
 /// The newest row of a lane, or `None` if it has none.

@@ -21,13 +21,14 @@ struct Held {
 static MINE: BackendLocal<Held> = BackendLocal::new(Held { slots: Vec::new() });
 
 /// Makes sure that these reads will be recorded should this (sub)transaction not commit. Call it before anything is decrypted.
-pub fn hold(shape: &Shape, entry: &Entry) -> Result<(), Reason> {
+/// `lost` is what becomes of the row then: rolled back, or denied for an id of a batch that was not answered.
+pub fn hold(shape: &Shape, entry: &Entry, lost: &Fate) -> Result<(), Reason> {
     // SAFETY: reads the transaction state.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     if MINE.with(|mine| {
         mine.slots
             .last()
-            .is_some_and(|(id, slot)| *id == subtransaction && add_entry(*slot, shape, entry))
+            .is_some_and(|(id, slot)| *id == subtransaction && add_entry(*slot, shape, entry, lost))
     }) {
         return Ok(());
     }
@@ -42,7 +43,7 @@ pub fn hold(shape: &Shape, entry: &Entry) -> Result<(), Reason> {
         reads.fetch_sub(1, Ordering::Relaxed);
         return Err(Reason::RecorderFull);
     };
-    write(slot, shape, Fate::ROLLED_BACK, entry);
+    write(slot, shape, *lost, entry);
     MINE.with(|mine| mine.slots.push((subtransaction, slot)));
     Ok(())
 }
@@ -107,13 +108,13 @@ pub fn abort_subtransaction(child: pg_sys::SubTransactionId) {
     });
 }
 
-/// Adds a read to a slot this backend holds, if it is of the same shape and there is room.
-fn add_entry(slot: u32, shape: &Shape, entry: &Entry) -> bool {
+/// Adds a read to a slot this backend holds, if it is of the same shape and fate and there is room.
+fn add_entry(slot: u32, shape: &Shape, entry: &Entry, lost: &Fate) -> bool {
     // SAFETY: HELD by this backend.
     unsafe {
         let record = record(slot).get();
         let count = (*record).count;
-        if (*record).shape != *shape || count >= READS_PER_SLOT {
+        if (*record).shape != *shape || (*record).fate != *lost || count >= READS_PER_SLOT {
             return false;
         }
         (&raw mut (*record).entries)

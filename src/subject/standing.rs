@@ -18,18 +18,23 @@ impl Standing {
     /// From a row that begins with vertical, consent_status, whether it was erased, generation; `None` if there is no row. A state that is not
     /// understood is the strictest one.
     pub fn of(rows: &Rows) -> Option<Self> {
-        (rows.count == 1).then(|| Self {
+        (rows.count == 1).then(|| Self::at(rows, 0))
+    }
+
+    /// The same from one of several rows.
+    pub fn at(rows: &Rows, row: usize) -> Self {
+        Self {
             vertical: rows
-                .get(0, 1)
+                .get(row, 1)
                 .and_then(Vertical::parse)
                 .unwrap_or(Vertical::Unknown),
             consent: rows
-                .get(0, 2)
+                .get(row, 2)
                 .and_then(ConsentStatus::parse)
                 .unwrap_or(ConsentStatus::PendingBackfillReview),
-            erased: rows.get(0, 3).unwrap_or(true),
-            generation: rows.get(0, 4).unwrap_or(0),
-        })
+            erased: rows.get(row, 3).unwrap_or(true),
+            generation: rows.get(row, 4).unwrap_or(0),
+        }
     }
 
     /// What a decision looks at.
