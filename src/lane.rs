@@ -100,17 +100,11 @@ pub fn append_many(keys: &Keys, shape: &Shape, lines: &[Line]) -> Result<Vec<i64
     let before = head(&keys.installation, lane);
     let accessor_id = shape.accessor_id();
     let mut after = before;
-    let shapes = lines
-        .iter()
-        .map(|line| Shape {
-            fields: line.fields,
-            ..*shape
-        })
-        .collect::<Vec<_>>();
-    let chained = |(line, shape)| {
-        let Line { entry, fate, .. }: &Line = line;
+    let mut access_ids = Vec::with_capacity(lines.len());
+    table::insert_many(lines.iter().map(|line| {
+        let Line { entry, fate, .. } = line;
         let version = chain_version(keys);
-        let row = record::row(
+        let mut row = record::row(
             shape,
             entry,
             fate,
@@ -119,18 +113,18 @@ pub fn append_many(keys: &Keys, shape: &Shape, lines: &[Line]) -> Result<Vec<i64
             after.seq + 1,
             version,
         );
+        row.fields_accessed = line.fields;
         after = Head {
             seq: row.seq,
             mac: chain::link(&keys.chain, &after.mac, &row.leaf()),
         };
+        access_ids.push(row.access_id());
         (row, after.mac)
-    };
-    let rows = lines.iter().zip(&shapes).map(chained).collect::<Vec<_>>();
-    table::insert_many(&rows)?;
-    if !rows.is_empty() {
+    }))?;
+    if !access_ids.is_empty() {
         advance(before, after);
     }
-    Ok(rows.iter().map(|(row, _)| row.access_id()).collect())
+    Ok(access_ids)
 }
 
 /// Whether the current transaction appended anything.

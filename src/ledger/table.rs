@@ -22,6 +22,9 @@ const COLUMNS: usize = 29;
 const ACCESS_ID: i16 = 1;
 const SEQ: i32 = 3;
 const INTEGRITY_HASH: i32 = 29;
+/// Rows of a batch that are formed before they are written: some pages' worth. PostgreSQL notes each slot's pin of the row type, and slows down with
+/// many notes of the same.
+const ROWS_AT_ONCE: usize = 64;
 
 /// The partition last found to be as we made it, and as of which change: (oid, count of relation changes).
 static VETTED: BackendLocal<(u32, u32)> = BackendLocal::new((0, 0));
@@ -43,7 +46,7 @@ pub fn insert(row: &AccessRow<'_>, mac: &[u8; 32]) -> Result<(), Reason> {
     // SAFETY: the tuple is formed for the partition that it goes to.
     unsafe {
         let relation = open_partition(row.accessed_at)?;
-        let tuple = form(relation, row, mac);
+        let tuple = Values::of(row, mac).form(relation);
         // The plain way to insert a tuple and its index entries; nothing about it is particular to catalogs.
         pg_sys::CatalogTupleInsert(relation, tuple);
         pg_sys::heap_freetuple(tuple);
@@ -53,93 +56,112 @@ pub fn insert(row: &AccessRow<'_>, mac: &[u8; 32]) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Inserts the rows of a batch: the pages are filled and logged many rows at a time, and the indexes opened once.
-pub fn insert_many(rows: &[(AccessRow<'_>, [u8; 32])]) -> Result<(), Reason> {
-    let month = |row: &AccessRow<'_>| partition_name(row.accessed_at);
-    for rows in rows.chunk_by(|(a, _), (b, _)| month(a) == month(b)) {
-        let Some((first, _)) = rows.first() else {
-            continue;
-        };
-        // SAFETY: the tuples are formed for the partition that they go to, one for each slot; slots free what they were given.
-        unsafe {
-            let relation = open_partition(first.accessed_at)?;
-            let mut slots = rows
-                .iter()
-                .map(|(row, mac)| {
-                    let slot = pg_sys::MakeSingleTupleTableSlot(
-                        (*relation).rd_att,
-                        &raw const pg_sys::TTSOpsHeapTuple,
-                    );
-                    pg_sys::ExecStoreHeapTuple(form(relation, row, mac), slot, true);
-                    slot
-                })
-                .collect::<Vec<_>>();
-            let indexes = pg_sys::CatalogOpenIndexes(relation);
-            let count = i32::try_from(slots.len()).unwrap_or(0);
-            pg_sys::CatalogTuplesMultiInsertWithInfo(relation, slots.as_mut_ptr(), count, indexes);
-            pg_sys::CatalogCloseIndexes(indexes);
-            for slot in slots {
-                pg_sys::ExecDropSingleTupleTableSlot(slot);
-            }
-            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+/// Inserts the rows of a batch: pages are filled and logged many rows at a time, and the indexes opened once.
+pub fn insert_many<'a>(
+    rows: impl Iterator<Item = (AccessRow<'a>, [u8; 32])>,
+) -> Result<(), Reason> {
+    let mut open: Option<(i64, Batch)> = None;
+    for (row, mac) in rows {
+        // Rows of one moment are of one month.
+        if open.as_ref().is_some_and(|(at, _)| *at != row.accessed_at)
+            && let Some((_, batch)) = open.take()
+        {
+            batch.close();
         }
+        let batch = match &mut open {
+            Some((_, batch)) => batch,
+            None => {
+                &mut open
+                    .insert((row.accessed_at, Batch::open(row.accessed_at)?))
+                    .1
+            }
+        };
+        batch.add(&row, &mac);
+    }
+    if let Some((_, batch)) = open {
+        batch.close();
     }
     Ok(())
 }
 
-/// The tuple of a row.
-///
-/// # Safety
-/// The relation is open and was checked to have our columns.
-unsafe fn form(
+/// Rows on their way into one partition.
+struct Batch {
     relation: pg_sys::Relation,
-    row: &AccessRow<'_>,
-    mac: &[u8; 32],
-) -> pg_sys::HeapTuple {
-    let mut values = Values {
-        datums: [pg_sys::Datum::from(0); COLUMNS],
-        nulls: [true; COLUMNS],
-        next: 0,
-    };
-    let (role, outer) = (name(row.accessor_role), name(row.accessor_outer));
-    values.push(Some(row.access_id()));
-    values.push(i32::try_from(row.lane).ok());
-    values.push(i64::try_from(row.seq).ok());
-    values.push_datum(Some(pg_sys::Datum::from(
-        row.accessed_at - UNIX_EPOCH_MICROS,
-    )));
-    values.push_reference(row.candidate_id.as_ref());
-    values.push_text(Some(row.accessor_kind.as_str()));
-    values.push_text(Some(row.accessor_id));
-    values.push_reference(Some(&role));
-    values.push_reference(Some(&outer));
-    values.push_bytes(row.cert_fingerprint.as_ref());
-    values.push_text(row.application_name);
-    values.push_text(row.purpose_token);
-    values.push(row.purpose_version);
-    values.push_fields(row.fields_accessed);
-    values.push_fields(row.phi_fields);
-    values.push_text(row.request_trace_id);
-    values.push_text(Some(row.chain_kind.as_str()));
-    values.push(Some(row.is_legal_tier_event));
-    values.push_text(Some(row.outcome.as_str()));
-    values.push_text(row.denial.map(Reason::code));
-    values.push(i32::try_from(row.repeats).ok());
-    values.push_text(row.consent_status.map(|status| status.as_str()));
-    values.push_text(row.vertical.map(|vertical| vertical.as_str()));
-    values.push_text(Some(row.zone.as_str()));
-    values.push(row.generation);
-    values.push(row.key_version);
-    values.push(Some(row.chain_version));
-    values.push_bytes(row.event_digest.as_ref());
-    values.push_bytes(Some(mac));
-    // SAFETY: the values are of the parent's column types in the parent's order, which partitions share (checked when they are opened).
-    unsafe {
-        pg_sys::heap_form_tuple(
-            (*relation).rd_att,
-            values.datums.as_mut_ptr(),
-            values.nulls.as_mut_ptr(),
-        )
+    indexes: pg_sys::CatalogIndexState,
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    filled: usize,
+    /// What the columns' values lie in until they are in a tuple; emptied after each write.
+    memory: pg_sys::MemoryContext,
+}
+
+impl Batch {
+    fn open(at: i64) -> Result<Self, Reason> {
+        // SAFETY: the relation was checked to be as we made it; on ERROR the transaction's end gives everything back.
+        unsafe {
+            let relation = open_partition(at)?;
+            let slot = |_| {
+                pg_sys::MakeSingleTupleTableSlot(
+                    (*relation).rd_att,
+                    &raw const pg_sys::TTSOpsHeapTuple,
+                )
+            };
+            Ok(Self {
+                relation,
+                indexes: pg_sys::CatalogOpenIndexes(relation),
+                slots: (0..ROWS_AT_ONCE).map(slot).collect(),
+                filled: 0,
+                memory: pg_sys::AllocSetContextCreateInternal(
+                    pg_sys::CurrentMemoryContext,
+                    c"identity_pgx rows".as_ptr(),
+                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+                ),
+            })
+        }
+    }
+
+    fn add(&mut self, row: &AccessRow<'_>, mac: &[u8; 32]) {
+        if self.filled == self.slots.len() {
+            self.write();
+        }
+        if let Some(slot) = self.slots.get(self.filled) {
+            // SAFETY: the tuple is formed for the relation of the slot, which frees it.
+            unsafe {
+                let before = pg_sys::MemoryContextSwitchTo(self.memory);
+                let mut values = Values::of(row, mac);
+                pg_sys::MemoryContextSwitchTo(before);
+                pg_sys::ExecStoreHeapTuple(values.form(self.relation), *slot, true);
+            }
+            self.filled += 1;
+        }
+    }
+
+    fn write(&mut self) {
+        // SAFETY: the first `filled` slots hold tuples.
+        unsafe {
+            pg_sys::CatalogTuplesMultiInsertWithInfo(
+                self.relation,
+                self.slots.as_mut_ptr(),
+                i32::try_from(self.filled).unwrap_or(0),
+                self.indexes,
+            );
+            pg_sys::MemoryContextReset(self.memory);
+        }
+        self.filled = 0;
+    }
+
+    fn close(mut self) {
+        self.write();
+        // SAFETY: closed once; the lock stays until the transaction ends, as after any INSERT.
+        unsafe {
+            pg_sys::CatalogCloseIndexes(self.indexes);
+            for slot in &self.slots {
+                pg_sys::ExecDropSingleTupleTableSlot(*slot);
+            }
+            pg_sys::MemoryContextDelete(self.memory);
+            pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
+        }
     }
 }
 
@@ -317,15 +339,6 @@ fn partition_name(at: i64) -> Option<CString> {
         .flatten()
 }
 
-/// A `name`: 64 bytes, zero-padded.
-fn name(text: &str) -> [u8; 64] {
-    let mut name = [0; 64];
-    for (to, from) in name.iter_mut().zip(text.as_bytes().iter().take(63)) {
-        *to = *from;
-    }
-    name
-}
-
 struct Values {
     datums: [pg_sys::Datum; COLUMNS],
     nulls: [bool; COLUMNS],
@@ -333,6 +346,62 @@ struct Values {
 }
 
 impl Values {
+    /// The columns of a row, in PostgreSQL's current memory; what lies in the row is referred to.
+    fn of(row: &AccessRow<'_>, mac: &[u8; 32]) -> Self {
+        let mut values = Self {
+            datums: [pg_sys::Datum::from(0); COLUMNS],
+            nulls: [true; COLUMNS],
+            next: 0,
+        };
+        values.push(Some(row.access_id()));
+        values.push(i32::try_from(row.lane).ok());
+        values.push(i64::try_from(row.seq).ok());
+        values.push_datum(Some(pg_sys::Datum::from(
+            row.accessed_at - UNIX_EPOCH_MICROS,
+        )));
+        values.push_reference(row.candidate_id.as_ref());
+        values.push_text(Some(row.accessor_kind.as_str()));
+        values.push_text(Some(row.accessor_id));
+        values.push_name(row.accessor_role);
+        values.push_name(row.accessor_outer);
+        values.push_bytes(row.cert_fingerprint.as_ref());
+        values.push_text(row.application_name);
+        values.push_text(row.purpose_token);
+        values.push(row.purpose_version);
+        values.push_fields(row.fields_accessed);
+        values.push_fields(row.phi_fields);
+        values.push_text(row.request_trace_id);
+        values.push_text(Some(row.chain_kind.as_str()));
+        values.push(Some(row.is_legal_tier_event));
+        values.push_text(Some(row.outcome.as_str()));
+        values.push_text(row.denial.map(Reason::code));
+        values.push(i32::try_from(row.repeats).ok());
+        values.push_text(row.consent_status.map(|status| status.as_str()));
+        values.push_text(row.vertical.map(|vertical| vertical.as_str()));
+        values.push_text(Some(row.zone.as_str()));
+        values.push(row.generation);
+        values.push(row.key_version);
+        values.push(Some(row.chain_version));
+        values.push_bytes(row.event_digest.as_ref());
+        values.push_bytes(Some(mac));
+        values
+    }
+
+    /// The tuple of them.
+    ///
+    /// # Safety
+    /// The relation is open and was checked to have our columns; the row lives.
+    unsafe fn form(&mut self, relation: pg_sys::Relation) -> pg_sys::HeapTuple {
+        // SAFETY: the values are of the parent's column types in the parent's order, which partitions share.
+        unsafe {
+            pg_sys::heap_form_tuple(
+                (*relation).rd_att,
+                self.datums.as_mut_ptr(),
+                self.nulls.as_mut_ptr(),
+            )
+        }
+    }
+
     fn push_datum(&mut self, datum: Option<pg_sys::Datum>) {
         if let (Some(datum), Some(slot), Some(null)) = (
             datum,
@@ -352,6 +421,17 @@ impl Values {
     /// A fixed-length value by reference (uuid, name): it must outlive the forming of the tuple.
     fn push_reference<const N: usize>(&mut self, bytes: Option<&[u8; N]>) {
         self.push_datum(bytes.map(|bytes| pg_sys::Datum::from(bytes.as_ptr())));
+    }
+
+    /// A `name`: 64 bytes, zero-padded.
+    fn push_name(&mut self, text: &str) {
+        let len = text.len().min(63);
+        // SAFETY: 64 zeroed bytes, of which at most 63 are written.
+        unsafe {
+            let name = pg_sys::palloc0(64).cast::<u8>();
+            std::ptr::copy_nonoverlapping(text.as_ptr(), name, len);
+            self.push_datum(Some(pg_sys::Datum::from(name)));
+        }
     }
 
     fn push_text(&mut self, text: Option<&str>) {

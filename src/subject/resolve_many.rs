@@ -2,8 +2,6 @@
 //!
 //! Lock order: the buckets of all ids before the snapshot, held until everything is decrypted (src/bucket.rs).
 
-use std::collections::HashMap;
-
 use identity_core::decision;
 use identity_core::envelope::SEALED_OVERHEAD_BYTES;
 use identity_core::field::{Field, FieldSet};
@@ -37,11 +35,15 @@ const ERASURE_GENERATION: i32 = 5;
 const FIRST_FIELD: i32 = 6;
 const CANDIDATE: i32 = 12;
 
+const UNAVAILABLE: &str = "unavailable";
+
 /// What one id of the call came to.
 struct Answered {
+    candidate: [u8; 16],
     status: &'static str,
     generation: Option<i32>,
     opened: Option<Opened>,
+    access_id: i64,
 }
 
 fn run(arguments: Arguments) -> pg_sys::Datum {
@@ -55,11 +57,17 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     let token: &str = call.required(arguments.get(1));
     call.shape.fields = resolve::fields(&call, arguments);
     call.shape.trace = resolve::trace(&call, arguments);
-    let (answered, access_ids) = bucket::shared_many(&candidates, || {
+    // In the order of the ids from here on: the rows' entries in the index on candidates then come in its order, which takes less time.
+    let mut order = candidates.into_iter().zip(0..).collect::<Vec<_>>();
+    order.sort_unstable();
+    let (candidates, places): (Vec<_>, Vec<usize>) = order.into_iter().unzip();
+    let answered = bucket::shared_many(&candidates, || {
         with_latest_snapshot(|| connected(|| read(&mut call, &keys, &candidates, token)))
     });
+    let mut answered = places.into_iter().zip(answered).collect::<Vec<_>>();
+    answered.sort_unstable_by_key(|(place, _)| *place);
     let mut rows = Answer::of(arguments);
-    for ((candidate, answered), access_id) in candidates.iter().zip(answered).zip(access_ids) {
+    for (_, answered) in answered {
         let pii = answered.opened.map(|opened| {
             json::build(
                 opened
@@ -68,11 +76,11 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
             )
         });
         rows.push(&[
-            value(pgrx::Uuid::from_bytes(*candidate)),
+            value(pgrx::Uuid::from_bytes(answered.candidate)),
             value(answered.status),
             pii,
             answered.generation.and_then(value),
-            value(access_id),
+            value(answered.access_id),
         ]);
         // The row above holds a copy.
         pii.into_iter().for_each(json::wipe);
@@ -81,23 +89,23 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
 }
 
 /// Everything that must see one state of the world: policy, subjects, records, decryption.
-fn read(
-    call: &mut Call,
-    keys: &Keys,
-    candidates: &[[u8; 16]],
-    token: &str,
-) -> (Vec<Answered>, Vec<i64>) {
+fn read(call: &mut Call, keys: &Keys, candidates: &[[u8; 16]], token: &str) -> Vec<Answered> {
     let wanted = call.shape.fields;
     let purpose = purpose::active::admitted(call, token, wanted);
     let ids = candidates.iter().map(|id| pgrx::Uuid::from_bytes(*id));
     let rows = SUBJECTS.run(&mut [bind(ids.collect::<Vec<_>>())]);
-    let found = (0..rows.count)
+    let mut found = (0..rows.count)
         .filter_map(|row| Some((uuid(rows.datum(row, CANDIDATE)?), row)))
-        .collect::<HashMap<_, _>>();
+        .collect::<Vec<_>>();
+    found.sort_unstable();
+    let row_of = |candidate| {
+        let at = found.binary_search_by_key(candidate, |(id, _)| *id).ok()?;
+        found.get(at).map(|(_, row)| *row)
+    };
     let now = Entry::now();
     let version = i32::try_from(keys.dek.version()).ok();
     let decided = candidates.iter().map(|candidate| {
-        let row = found.get(candidate).copied();
+        let row = row_of(candidate);
         let standing = row.map(|row| Standing::at(&rows, row));
         let mut entry = now;
         entry.candidate = Some(*candidate);
@@ -132,37 +140,41 @@ fn read(
 
     call.hold_batch(&lines);
     let access_ids = call.append_batch(keys, &lines);
-    let answered = found
-        .iter()
-        .zip(&lines)
-        .map(|(row, line)| answer(call, keys, &rows, *row, line));
-    (answered.collect(), access_ids)
+    let lines = found.into_iter().zip(&lines).zip(access_ids);
+    lines
+        .map(|((row, line), access_id)| answer(call, keys, &rows, row, line, access_id))
+        .collect()
 }
 
-fn answer(call: &mut Call, keys: &Keys, rows: &Rows, row: Option<usize>, line: &Line) -> Answered {
-    // Of what is unavailable nothing is told, not even that it is there.
-    let told = status(line.fate.denial) != "unavailable";
-    let (Some(row), Some(candidate), None) = (row, line.entry.candidate, line.fate.denial) else {
-        return Answered {
-            status: status(line.fate.denial),
-            generation: told.then_some(line.entry.generation).flatten(),
-            opened: None,
-        };
-    };
-    let erasure_generation = rows
-        .get::<i32>(row, ERASURE_GENERATION)
-        .and_then(|number| u32::try_from(number).ok())
-        .unwrap_or(0);
-    let sealed = |field| rows.bytes(row, FIRST_FIELD + field as i32);
-    let opened = resolve::open_all(keys, &candidate, erasure_generation, line.fields, sealed);
-    if opened.is_err() {
+fn answer(
+    call: &mut Call,
+    keys: &Keys,
+    rows: &Rows,
+    row: Option<usize>,
+    line: &Line,
+    access_id: i64,
+) -> Answered {
+    let status = status(line.fate.denial);
+    let candidate = line.entry.candidate.unwrap_or_default();
+    let opened = row.filter(|_| line.fate.denial.is_none()).map(|row| {
+        let erasure_generation = rows
+            .get::<i32>(row, ERASURE_GENERATION)
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(0);
+        let sealed = |field| rows.bytes(row, FIRST_FIELD + field as i32);
+        resolve::open_all(keys, &candidate, erasure_generation, line.fields, sealed)
+    });
+    if let Some(Err(_)) = &opened {
         // The refusal names the subject whose ciphertext it is.
         call.entry = line.entry;
     }
     Answered {
-        status: status(None),
-        generation: line.entry.generation,
-        opened: Some(call.allow(opened)),
+        candidate,
+        status,
+        // Of what is unavailable nothing is told, not even that it is there.
+        generation: line.entry.generation.filter(|_| status != UNAVAILABLE),
+        opened: opened.map(|opened| call.allow(opened)),
+        access_id,
     }
 }
 
@@ -173,7 +185,7 @@ fn status(denial: Option<Reason>) -> &'static str {
         None => "ok",
         Some(Reason::SubjectErased) => "erased",
         Some(Reason::Consent) => "no_consent",
-        Some(_) => "unavailable",
+        Some(_) => UNAVAILABLE,
     }
 }
 
