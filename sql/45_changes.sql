@@ -16,13 +16,12 @@ CREATE TABLE identity.subject_changes (
 );
 SELECT pg_catalog.pg_extension_config_dump('identity.subject_changes', '');
 
--- How far the cursors have come on each server and timeline that this database has lived on. A cursor beyond that is of a history
--- that was lost here, and is refused.
+-- How far the cursors have come in each history that this database has lived through: a server, a timeline of it, and the table as it was made
+-- there. A cursor beyond that is of a history that was lost here, and is refused.
 CREATE TABLE identity.change_epochs (
-    epoch             int    NOT NULL PRIMARY KEY CHECK (epoch >= 1),
-    system_identifier text   NOT NULL,
-    timeline          bigint NOT NULL,
-    last_cursor       bigint NOT NULL
+    epoch       int    NOT NULL PRIMARY KEY CHECK (epoch >= 1),
+    history     text   NOT NULL,
+    last_cursor bigint NOT NULL
 );
 SELECT pg_catalog.pg_extension_config_dump('identity.change_epochs', '');
 

@@ -4,8 +4,8 @@
 //! committed: it alone does, one transaction after the other, so whoever sees a cursor sees all below it. `subject_changes` answers
 //! what is not yet numbered too, so that a cache does not depend on that process for being told.
 //!
-//! A cursor is `epoch << 40 | count`. An epoch is one server on one timeline: where history forks (a failover that lost the
-//! last moments, a restore) a new one begins, and a cursor of the lost part is refused instead of being taken for one of ours.
+//! A cursor is `epoch << 40 | count`. An epoch is one history: where it forks (a failover that lost the last moments, a restore) a new one
+//! begins, and a cursor of the lost part is refused instead of being taken for one of ours.
 //!
 //! Trust: a hint for caches. Whoever can write these tables can make caches ask once more or, by removing rows, keep something that was replaced.
 
@@ -26,14 +26,18 @@ const EPOCH_BITS: u32 = 40;
 const BATCH: i64 = 10_000;
 const BATCHES_PER_ROUND: usize = 20;
 
+static PENDING_CHANGES: Known = Known::new(c"subject_changes_pending");
+static CHANGES: Known = Known::new(c"subject_changes");
+static EPOCHS: Known = Known::new(c"change_epochs");
+
 static IS_KNOWN: Statement = Statement::read(
     c"SELECT true FROM identity.change_epochs WHERE epoch = ($1 >> 40) AND last_cursor >= $1",
     &[pg_sys::INT8OID],
 );
 
 static LAST: Statement = Statement::read(
-    c"SELECT epoch, last_cursor, system_identifier = $1 AND timeline = $2 FROM identity.change_epochs ORDER BY epoch DESC LIMIT 1",
-    &[pg_sys::TEXTOID, pg_sys::INT8OID],
+    c"SELECT epoch, last_cursor, history = $1 FROM identity.change_epochs ORDER BY epoch DESC LIMIT 1",
+    &[pg_sys::TEXTOID],
 );
 
 static NUMBERED: Statement = Statement::read(
@@ -47,8 +51,8 @@ static PENDING: Statement = Statement::read(
 );
 
 static BEGIN_EPOCH: Statement = Statement::write(
-    c"INSERT INTO identity.change_epochs (epoch, system_identifier, timeline, last_cursor) VALUES ($1, $2, $3, $1::bigint << 40)",
-    &[pg_sys::INT4OID, pg_sys::TEXTOID, pg_sys::INT8OID],
+    c"INSERT INTO identity.change_epochs (epoch, history, last_cursor) VALUES ($1, $2, $1::bigint << 40)",
+    &[pg_sys::INT4OID, pg_sys::TEXTOID],
 );
 
 /// Of one subject only the newest change is kept, under its newest cursor: the feed is never longer than there are subjects, and no cursor is
@@ -140,45 +144,42 @@ pub fn number_committed() {
     }
 }
 
-/// The epoch of this server and timeline, begun if need be, and the last cursor there is.
+/// The epoch of the history we are in, begun if need be, and the last cursor there is.
 fn this_epoch() -> (i32, i64) {
     match last() {
         Some((epoch, cursor, true)) => (epoch, cursor),
         newest => {
             let epoch = newest.map_or(1, |(epoch, _, _)| epoch + 1);
-            let (system, timeline) = server();
-            BEGIN_EPOCH.run(&mut [bind(epoch), bind(system), bind(timeline)]);
+            BEGIN_EPOCH.run(&mut [bind(epoch), bind(history())]);
             (epoch, i64::from(epoch) << EPOCH_BITS)
         }
     }
 }
 
-/// The newest epoch, its last cursor, and whether it is this server's on this timeline.
+/// The newest epoch, its last cursor, and whether it is of the history we are in.
 fn last() -> Option<(i32, i64, bool)> {
-    let (system, timeline) = server();
-    let rows = LAST.run(&mut [bind(system), bind(timeline)]);
+    let rows = LAST.run(&mut [bind(history())]);
     Some((rows.get(0, 1)?, rows.get(0, 2)?, rows.get(0, 3)?))
 }
 
-fn server() -> (String, i64) {
+/// What is another after a failover (the timeline) and after a restore, be it into another server or the same (the table's oid).
+fn history() -> String {
     // SAFETY: constants of a server that is not in recovery.
-    unsafe {
+    let (system, timeline) = unsafe {
         (
-            pg_sys::GetSystemIdentifier().to_string(),
-            i64::from(pg_sys::GetWALInsertionTimeLine()),
+            pg_sys::GetSystemIdentifier(),
+            pg_sys::GetWALInsertionTimeLine(),
         )
-    }
+    };
+    format!("{system}/{timeline}/{}", CHANGES.oid().to_u32())
 }
 
 /// Whether the tables can be written without waiting for somebody's lock: partitions and settings must not wait with us.
 fn free_of_locks() -> bool {
-    static TABLES: [Known; 3] = [
-        Known::new(c"subject_changes_pending"),
-        Known::new(c"subject_changes"),
-        Known::new(c"change_epochs"),
-    ];
     // SAFETY: locks by oid, kept until the transaction ends.
-    TABLES.iter().all(|table| unsafe {
-        pg_sys::ConditionalLockRelationOid(table.oid(), pg_sys::RowExclusiveLock as i32)
-    })
+    [&PENDING_CHANGES, &CHANGES, &EPOCHS]
+        .iter()
+        .all(|table| unsafe {
+            pg_sys::ConditionalLockRelationOid(table.oid(), pg_sys::RowExclusiveLock as i32)
+        })
 }
