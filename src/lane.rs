@@ -16,7 +16,7 @@ use pgrx::pg_sys;
 
 use crate::backend_local::BackendLocal;
 use crate::keys::region::Keys;
-use crate::ledger::table;
+use crate::ledger::{insert, table};
 use crate::record::{self, Entry, Fate, Line, Shape};
 use crate::shmem::backend_slots;
 
@@ -83,7 +83,7 @@ pub fn append(keys: &Keys, shape: &Shape, entry: &Entry, fate: &Fate) -> Result<
         chain_version(keys),
     );
     let mac = chain::link(&keys.chain, &before.mac, &row.leaf());
-    table::insert(&row, &mac)?;
+    insert::insert(&row, &mac)?;
     advance(
         before,
         Head {
@@ -101,7 +101,7 @@ pub fn append_many(keys: &Keys, shape: &Shape, lines: &[Line]) -> Result<Vec<i64
     let accessor_id = shape.accessor_id();
     let mut after = before;
     let mut access_ids = Vec::with_capacity(lines.len());
-    table::insert_many(lines.iter().map(|line| {
+    insert::insert_many(lines.iter().map(|line| {
         let Line { entry, fate, .. } = line;
         let version = chain_version(keys);
         let mut row = record::row(

@@ -2,11 +2,11 @@
 //!
 //! Lock order: the buckets of all ids before the snapshot, held until everything is decrypted (src/bucket.rs).
 
-use identity_core::decision;
+use identity_core::decision::{self, Purpose};
 use identity_core::envelope::SEALED_OVERHEAD_BYTES;
 use identity_core::field::{Field, FieldSet};
 use identity_core::reason::Reason;
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, Zone};
 use pgrx::pg_sys;
 
 use super::resolve::{self, Opened};
@@ -94,42 +94,20 @@ fn read(call: &mut Call, keys: &Keys, candidates: &[[u8; 16]], token: &str) -> V
     let purpose = purpose::active::admitted(call, token, wanted);
     let ids = candidates.iter().map(|id| pgrx::Uuid::from_bytes(*id));
     let rows = SUBJECTS.run(&mut [bind(ids.collect::<Vec<_>>())]);
-    let mut found = (0..rows.count)
-        .filter_map(|row| Some((uuid(rows.datum(row, CANDIDATE)?), row)))
-        .collect::<Vec<_>>();
-    found.sort_unstable();
-    let row_of = |candidate| {
-        let at = found.binary_search_by_key(candidate, |(id, _)| *id).ok()?;
-        found.get(at).map(|(_, row)| *row)
+    let found = places(&rows, candidates);
+    let now = Entry {
+        key_version: i32::try_from(keys.dek.version()).ok(),
+        ..Entry::now()
     };
-    let now = Entry::now();
-    let version = i32::try_from(keys.dek.version()).ok();
-    let decided = candidates.iter().map(|candidate| {
-        let row = row_of(candidate);
+    let lines = candidates.iter().zip(&found).map(|(candidate, row)| {
         let standing = row.map(|row| Standing::at(&rows, row));
-        let mut entry = now;
-        entry.candidate = Some(*candidate);
-        if let Some(standing) = &standing {
-            standing.note(&mut entry);
-        }
-        let subject = standing.map(|standing| standing.subject());
-        let verdict = decision::may_read(&purpose, call.caller.zone, subject.as_ref(), wanted);
-        let fate = match verdict {
-            Ok(phi) => {
-                entry.phi = phi;
-                entry.key_version = version;
-                Fate::READ
-            }
-            Err(reason) => Fate::denied(reason, 1),
+        let entry = Entry {
+            candidate: Some(*candidate),
+            ..now
         };
-        let line = Line {
-            entry,
-            fate,
-            fields: wanted,
-        };
-        (row, line)
+        decide(&purpose, call.caller.zone, wanted, standing, entry)
     });
-    let (found, lines): (Vec<_>, Vec<_>) = decided.collect();
+    let lines = lines.collect::<Vec<_>>();
     let sizes = found.iter().zip(&lines).map(|(row, line)| match row {
         Some(row) if line.fate.denial.is_none() => object_bytes(&rows, *row, wanted),
         _ => 0,
@@ -144,6 +122,48 @@ fn read(call: &mut Call, keys: &Keys, candidates: &[[u8; 16]], token: &str) -> V
     lines
         .map(|((row, line), access_id)| answer(call, keys, &rows, row, line, access_id))
         .collect()
+}
+
+/// For each candidate the row of it, if there is one.
+fn places(rows: &Rows, candidates: &[[u8; 16]]) -> Vec<Option<usize>> {
+    let mut found = (0..rows.count)
+        .filter_map(|row| Some((uuid(rows.datum(row, CANDIDATE)?), row)))
+        .collect::<Vec<_>>();
+    found.sort_unstable();
+    let place = |candidate| {
+        let at = found.binary_search_by_key(candidate, |(id, _)| *id).ok()?;
+        found.get(at).map(|(_, row)| *row)
+    };
+    candidates.iter().map(place).collect()
+}
+
+/// What becomes of one subject, and what is recorded of it.
+fn decide(
+    purpose: &Purpose,
+    zone: Zone,
+    wanted: FieldSet,
+    standing: Option<Standing>,
+    mut entry: Entry,
+) -> Line {
+    if let Some(standing) = &standing {
+        standing.note(&mut entry);
+    }
+    let subject = standing.map(|standing| standing.subject());
+    let fate = match decision::may_read(purpose, zone, subject.as_ref(), wanted) {
+        Ok(phi) => {
+            entry.phi = phi;
+            Fate::READ
+        }
+        Err(reason) => {
+            entry.key_version = None;
+            Fate::denied(reason, 1)
+        }
+    };
+    Line {
+        entry,
+        fate,
+        fields: wanted,
+    }
 }
 
 fn answer(

@@ -23,7 +23,7 @@ OPENED = """
     SELECT 'schema' WHERE has_schema_privilege(%(role)s, 'identity', 'CREATE')"""
 FARTHEST = """SELECT relname FROM pg_class WHERE relnamespace = 'identity'::regnamespace AND relname LIKE 'pii\\_access\\_log\\_y%' AND relkind = 'r'
               ORDER BY relname DESC LIMIT 1"""
-MINE = "-c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed -c role=none -c statement_timeout=0 -c lock_timeout=0"
+MINE = "-c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed -c role=none -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
 
 
 def one(conn, query: str, params=None):
