@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from vault import CLOUD, read, reason_of, refused, uuid7
+from cluster import wait_until
+from vault import CLOUD, Vault, read, reason_of, refused, uuid7
 from wire import Wire
 
 MANY = "SELECT candidate_id, status, pii, generation, access_id FROM identity.pii_resolve_many(%s::uuid[], %s::text, %s::text[])"
@@ -213,8 +214,6 @@ def test_one_damaged_ciphertext_refuses_the_batch_and_names_its_subject(vault, g
 
 
 def test_batch_that_finds_no_room_in_the_recorder_discloses_nothing(fresh):
-    from vault import Vault
-
     vault = Vault(fresh({"identity_pgx.recorder_slots": "64"}))  # 16 a caller: 384 reads
     subject = vault.subject()
     with vault.gateway() as gateway:
@@ -352,6 +351,34 @@ def test_batches_with_the_same_requests_at_once_make_each_subject_once(vault):
     vault.leaves(role, committed=800)
 
 
+def test_batches_with_the_same_requests_crosswise_never_deadlock(vault):
+    """A gate makes both wait in their middle: in the order given each would then hold what the other needs."""
+    role, base = vault.login("identity_gateway", "identity_zone_onbox"), str(uuid.uuid4())[:-1]
+    answers, wrong = {}, []
+
+    def run(order):
+        with vault.connect(role) as conn:
+            try:
+                ids = register(conn, [record(n, request_id=f"{base}{n}") for n in order])
+                answers[order] = {n: id for n, (_, id) in zip(order, ids, strict=True)}
+            except psycopg.Error as error:
+                wrong.append(error)
+
+    with vault.connect(role, autocommit=False) as gate:
+        gate.execute("SELECT identity.pii_register('t.all', '{\"name\": \"A\"}', '{}', %s)", (f"{base}5",))
+        threads = [threading.Thread(target=run, args=(order,)) for order in [(1, 5, 9), (9, 5, 1)]]
+        for thread in threads:
+            thread.start()
+        waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'"
+        wait_until(lambda: vault.sql(waiting, (role,)) == [{"n": 2}], "both to wait")
+        gate.rollback()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong
+    assert answers[1, 5, 9] == answers[9, 5, 1]
+    assert vault.sql("SELECT count(*) AS n FROM identity.subjects WHERE registered_by = %s", (role,)) == [{"n": 3}]
+
+
 def test_register_and_a_batch_with_one_request_at_once_agree(vault):
     role, request = vault.login("identity_gateway", "identity_zone_onbox"), str(uuid.uuid4())
     with vault.connect(role, autocommit=False) as first, vault.connect(role) as second:
@@ -411,8 +438,6 @@ def test_null_records_are_refused_and_none_are_none(vault, gateway):
 
 def test_plaintext_of_a_big_batch_is_in_no_temporary_file(fresh):
     """With little work_mem, what is registered passes through files as ciphertext only, and answers through none."""
-    from vault import Vault
-
     vault = Vault(fresh({"work_mem": "'64kB'", "log_temp_files": "0"}))
     with vault.gateway() as conn:
         pgsql_tmp = vault.cluster.data / "base" / "pgsql_tmp"
