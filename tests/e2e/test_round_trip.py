@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from cluster import BINDIR, run_as_owner
+from cluster import BINDIR, run_as_owner, wait_until
 from vault import Vault, read, refused_read
 
 
@@ -53,6 +53,11 @@ def source(fresh):
         dba.execute("UPDATE identity.purpose_definitions SET description = 'second' WHERE purpose_token = 't.contact'")
         dba.execute("UPDATE identity.purpose_definitions SET description = 'third' WHERE purpose_token = 't.contact'")
     vault.revoke(vault.purpose("t.revoked"))
+    vault.change(vault.kept.id, {"ssn": "900-00-0001"})
+    # What the maintenance process writes by itself would come between the dump and the count.
+    settled = "SELECT EXISTS (SELECT FROM identity.settings_history) AND NOT EXISTS (SELECT FROM identity.subject_changes_pending) AS done"
+    wait_until(lambda: vault.sql(settled)[0]["done"], "the maintenance process to have done its work")
+    assert vault.sql("SELECT count(*) AS n FROM identity.subject_changes") == [{"n": 1}]
     return vault
 
 
