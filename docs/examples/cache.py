@@ -27,7 +27,8 @@ FIELDS = ("address", "dob", "email", "name", "phone", "ssn")
 
 # The server and its timeline come with each page: behind a pooler the connection stays the same when the server does not.
 FEED = """
-SELECT (SELECT system_identifier FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8), c.cursor, c.candidate_id, c.generation
+SELECT (SELECT system_identifier FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
+       c.cursor, c.candidate_id, c.generation
   FROM (SELECT) AS once LEFT JOIN identity.subject_changes(%s, %s) AS c ON true"""
 GENERATION = "SELECT generation FROM identity.subject_generations(ARRAY[%s::uuid])"
 RESOLVE = "SELECT r.generation, {values} FROM identity.pii_resolve(%s::uuid, %s::text, %s::text[]) AS r"

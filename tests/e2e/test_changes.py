@@ -15,7 +15,7 @@ from vault import CLOUD, Vault, refused, uuid7
 CHANGES = "SELECT cursor, candidate_id, generation FROM identity.subject_changes(%s, %s)"
 GENERATIONS = "SELECT candidate_id, generation FROM identity.subject_generations(%s::uuid[])"
 NUMBERED = "SELECT NOT EXISTS (SELECT FROM identity.subject_changes_pending) AS done"
-COLUMNS_GUARD = ("subject_changes", "subject_changes_pending", "change_epochs")
+TABLES = ("subject_changes", "subject_changes_pending", "change_epochs")
 
 
 class Consumer:
@@ -97,7 +97,7 @@ def test_long_transaction_neither_stalls_the_feed_nor_is_lost(vault, consumer):
             vault.change(subject.id, consent="withdrawn")
             assert consumer.poll()[subject.id] == 1
             assert time.monotonic() - began < 1, "the feed stalled"
-        wait_until(lambda: consumer.poll() and consumer.cursor > 0 and vault.sql(NUMBERED)[0]["done"], "the early ones to be numbered")
+        numbered(vault)
         consumer.poll()
         past = consumer.cursor
         assert late.id not in consumer.known
@@ -111,8 +111,6 @@ def test_long_transaction_neither_stalls_the_feed_nor_is_lost(vault, consumer):
 def test_nothing_is_lost_whatever_the_order_of_commits(vault):
     """Writers that commit late, early and never, a page at a time, against what the table says in the end."""
     subjects = [vault.subject() for _ in range(30)]
-    stop = threading.Event()
-
     def write(number):
         conn = vault.cluster.connect(autocommit=False)
         for round_ in range(25):
@@ -134,12 +132,12 @@ def test_nothing_is_lost_whatever_the_order_of_commits(vault):
             for cursor, candidate, generation in rows:
                 assert cursor >= consumer.cursor
                 consumer.cursor, consumer.known[candidate] = cursor, max(generation, consumer.known.get(candidate, 0))
-        stop.set()
         for thread in threads:
             thread.join()
         numbered(vault)
         consumer.poll()
-        truth = vault.sql("SELECT candidate_id, generation FROM identity.subjects WHERE candidate_id = ANY (%s)", ([s.id for s in subjects],))
+        query = "SELECT candidate_id, generation FROM identity.subjects WHERE candidate_id = ANY (%s)"
+        truth = vault.sql(query, ([s.id for s in subjects],))
         assert {row["candidate_id"]: row["generation"] for row in truth} == {s.id: consumer.known[s.id] for s in subjects}
 
 
@@ -229,7 +227,7 @@ def test_generations_are_those_of_now_in_an_old_snapshot(vault, gateway):
 
 
 def test_gateways_cannot_read_or_write_the_tables_of_the_feed(vault, gateway):
-    for table in COLUMNS_GUARD:
+    for table in TABLES:
         for statement in (f"SELECT * FROM identity.{table}", f"DELETE FROM identity.{table}", f"TRUNCATE identity.{table}",
                           f"INSERT INTO identity.{table} DEFAULT VALUES"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
