@@ -122,7 +122,7 @@ load_cluster() {
 same_answer() {
   local id="'01900000-0000-7000-8000-000000000001'" answers
   answers=$(as_server "$BINDIR/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$SOCKET_DIR" -U gw_bench -d identity \
-    -c "SELECT pii->>'name' FROM identity.pii_resolve($id, 'fill_validation', ARRAY['name'])" \
+    -c "SELECT pii->>'name' FROM identity.pii_resolve($id, 'bench_resolving', ARRAY['name'])" \
     -c "SELECT public.alt_a($id)" -c "SELECT public.alt_b($id)" | sort -u)
   [ "$answers" = 'Bench Worker 000001' ] || die "the sides do not answer the same: $answers"
 }

@@ -3,6 +3,17 @@
 
 CREATE ROLE gw_bench LOGIN IN ROLE identity_gateway, identity_zone_onbox;
 
+-- A purpose without the limits that fill_validation has: they would be measured instead. It takes two people, here too. Its name is as long
+-- as that one's, so that rows stay comparable.
+CREATE ROLE dba_bench LOGIN IN ROLE identity_dba;
+CREATE ROLE approver_bench LOGIN IN ROLE identity_approver;
+SET SESSION AUTHORIZATION dba_bench;
+INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, daily_volume_cap)
+  VALUES ('bench_resolving', 'Measure a read', '{name}', '{identity_gateway}', 2147483647);
+SET SESSION AUTHORIZATION approver_bench;
+SELECT identity.purpose_approve('bench_resolving', 1);
+RESET SESSION AUTHORIZATION;
+
 -- Ids have the shape of a UUID v7 and follow from a number, so that a pgbench script can pick one at random
 -- with the same expression on every side.
 CREATE FUNCTION public.bench_id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE

@@ -109,8 +109,8 @@ trace=tour-$run
 
 chapter "A purpose says who may read what"
 tell "A DBA adds one with a plain INSERT, as any migration would."
-ask dba_demo "INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles)
-     VALUES ('$reminder', 'Call workers about a shift', '{name,phone}', '{identity_gateway}')"
+ask dba_demo "INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, daily_volume_cap)
+     VALUES ('$reminder', 'Call workers about a shift', '{name,phone}', '{identity_gateway}', 500)"
 expect_no_error
 ask dba_demo "SELECT version, allowed_fields, allowed_roles, accepted_consent, phi_access, changed_by
      FROM identity.purpose_versions WHERE purpose_token = '$reminder'"
@@ -146,8 +146,8 @@ tell "A purpose of the legal tier:"
 ask gw_onbox "SELECT * FROM identity.pii_resolve('$id', 'audit_subject_response', '{name}')"
 expect_refusal tier
 tell "A purpose that is open to somebody else:"
-ask dba_demo "INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles)
-     VALUES ('$newsletter', 'Send the monthly letter', '{email}', '{gw_cloud}')"
+ask dba_demo "INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, daily_volume_cap)
+     VALUES ('$newsletter', 'Send the monthly letter', '{email}', '{gw_cloud}', 5000)"
 expect_no_error
 ask gw_onbox "SELECT * FROM identity.pii_resolve('$clerk', '$newsletter', '{email}')"
 expect_refusal purpose_role
@@ -172,12 +172,26 @@ ask gw_cloud "SELECT * FROM identity.pii_resolve('$nurse', '$reminder', '{name}'
 tell "On the box itself the nurse is there, but the purpose does not reach health information:"
 ask gw_onbox "SELECT * FROM identity.pii_resolve('$nurse', '$reminder', '{name}')"
 expect_refusal phi_access
-tell "One that does:"
-ask dba_demo "INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, phi_access)
-     VALUES ('$care', 'Staff a ward', '{name,phone}', '{gw_onbox}', true)"
+tell "One that does is sensitive: it takes a second person, and until then it does not work."
+ask dba_demo "INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, phi_access, daily_volume_cap)
+     VALUES ('$care', 'Staff a ward', '{name,phone}', '{gw_onbox}', true, 200)"
+expect "waits for a second person's approval"
+ask gw_onbox "SELECT * FROM identity.pii_resolve('$nurse', '$care', '{name}')"
+expect_refusal purpose_unapproved
+tell "Its author cannot approve it, not even with the right to approve:"
+value "GRANT identity_approver TO dba_demo" >/dev/null
+ask dba_demo "SELECT identity.purpose_approve('$care', 1)"
+value "REVOKE identity_approver FROM dba_demo" >/dev/null
+expect_refusal role_conflict
+tell "Somebody else can:"
+ask approver_demo "SELECT identity.purpose_approve('$care', 1)"
 expect_no_error
 ask gw_onbox "SELECT * FROM identity.pii_resolve('$nurse', '$care', '{name}', '$trace-phi')"
 expect_no_error
+tell "What gw_onbox may use now, as it can ask itself:"
+ask gw_onbox "SELECT * FROM identity.my_purposes()"
+expect "$care"
+expect_not "$newsletter"
 ask "$SUPERUSER" "SELECT accessor_role, zone, vertical, consent_status, fields_accessed, phi_fields
      FROM identity.pii_access_log WHERE request_trace_id = '$trace-phi'"
 expect '{name} '
@@ -217,7 +231,7 @@ tell "And every refusal so far left a row as well, but for the two that PostgreS
   "refused:"
 ask_until "$SUPERUSER" "SELECT denial, sum(repeats) AS times, array_agg(DISTINCT accessor_role) AS who
      FROM identity.pii_access_log WHERE outcome = 'denied' AND accessed_at >= '$started' GROUP BY denial ORDER BY denial" 'consent             |     3'
-for denial in 'consent             |     3' 'field_not_allowed' 'phi_access' 'purpose_role' 'subject_unavailable |     2' 'tier' 'unknown_purpose'; do
+for denial in 'consent             |     3' 'field_not_allowed' 'phi_access' 'purpose_role' 'purpose_unapproved' 'role_conflict' 'subject_unavailable |     2' 'tier' 'unknown_purpose'; do
   expect "$denial"
 done
 
@@ -236,6 +250,20 @@ ask dba_demo "UPDATE identity.purpose_definitions SET description = 'Call worker
      WHERE purpose_token = '$reminder'"
 expect_no_error
 ask gw_onbox "SELECT pii FROM identity.pii_resolve('$clerk', '$reminder', '{name}')"
+expect '"name"'
+
+chapter "Revoking a login"
+tell "The same for a login, wherever it is connected: here in the middle of a transaction."
+session gw_cloud "BEGIN ISOLATION LEVEL REPEATABLE READ;" \
+  "SELECT pii FROM identity.pii_resolve('$clerk', '$reminder', '{name}');" \
+  "dba_demo: SELECT identity.caller_revoke('gw_cloud', 'tour')" \
+  "SELECT pii FROM identity.pii_resolve('$clerk', '$reminder', '{name}');" \
+  "ROLLBACK;"
+expect '"name"'
+expect_refusal caller_revoked
+ask dba_demo "SELECT identity.caller_reinstate('gw_cloud')"
+expect_no_error
+ask gw_cloud "SELECT pii FROM identity.pii_resolve('$clerk', '$reminder', '{name}')"
 expect '"name"'
 
 chapter "The log"
@@ -306,7 +334,8 @@ ${BOLD}That was the tour.${PLAIN} The playground keeps running. To go on by your
   eval "\$(make -s up)"
   psql -U gw_onbox          a gateway on the box
   psql -U gw_cloud          a gateway whose answers leave it
-  psql -U dba_demo          writes and revokes purposes
+  psql -U dba_demo          writes and revokes purposes, revokes logins
+  psql -U approver_demo     approves what dba_demo wrote
   psql -U auditor_demo      status, keys, verification
   psql                      the superuser $SUPERUSER
 

@@ -32,7 +32,10 @@ CREATE TABLE identity.subjects (
     generation                    int         NOT NULL DEFAULT 0,
     -- who registered the subject under which request: the same request answers with the same candidate
     registered_by                 name,
-    request_id                    uuid
+    request_id                    uuid,
+    -- until when a consent that was given holds: from its version's valid_for; NULL = until withdrawn. Every read looks at it
+    consent_valid_until           timestamptz,
+    biometric_consent_version     text
 );
 -- MAIN keeps a ciphertext in its row: values are bounded so that six of the largest still fit one page, and what never goes
 -- to a TOAST table need not be scrubbed from one.

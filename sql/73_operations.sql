@@ -18,17 +18,19 @@ BEGIN
         RETURN (SELECT i.installation_id FROM identity.installation i);
     END IF;
     PERFORM identity._forget();
-    INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, auth_tier, allowed_roles) VALUES
-        ('fill_validation', 'Show the name on a fill, so that a person can confirm it', '{name}', 'service', '{identity_gateway}'),
-        ('audit_subject_response', 'Answer a subject''s audit request', '{name,email,phone,address,ssn,dob}', 'legal', '{identity_legal}'),
-        ('biometric_collection', 'Record of the system collecting biometrics', '{}', 'service', '{}'),
-        ('biometric_erasure', 'Record of the system erasing biometrics', '{}', 'service', '{}'),
-        ('retention_expired', 'Record of an erasure because retention expired', '{}', 'service', '{}'),
-        ('rtbf_request', 'Record of an erasure because the subject asked', '{}', 'service', '{}');
+    INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, auth_tier, allowed_roles, rate_limit_qps, daily_volume_cap) VALUES
+        ('fill_validation', 'Show the name on a fill, so that a person can confirm it', '{name}', 'service', '{identity_gateway}', 100, 10000),
+        ('audit_subject_response', 'Answer a subject''s audit request', '{name,email,phone,address,ssn,dob}', 'legal', '{identity_legal}', NULL, NULL),
+        ('biometric_collection', 'Record of the system collecting biometrics', '{}', 'service', '{}', NULL, NULL),
+        ('biometric_erasure', 'Record of the system erasing biometrics', '{}', 'service', '{}', NULL, NULL),
+        ('retention_expired', 'Record of an erasure because retention expired', '{}', 'service', '{}', NULL, NULL),
+        ('rtbf_request', 'Record of an erasure because the subject asked', '{}', 'service', '{}', NULL, NULL);
+    -- They come with the extension, which a superuser has decided to install: nobody needs to approve them.
     INSERT INTO identity.purpose_versions (purpose_token, version, effective_at, description, allowed_fields, auth_tier,
-                                           rate_limit_qps, daily_volume_cap, allowed_roles, accepted_consent, phi_access, changed_by, changed_at)
+                                           rate_limit_qps, daily_volume_cap, allowed_roles, accepted_consent, phi_access, changed_by, changed_at,
+                                           needs_approval, revocations_seen)
     SELECT d.purpose_token, 1, now(), d.description, d.allowed_fields, d.auth_tier,
-           d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access, session_user, now()
+           d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access, session_user, now(), false, 0
       FROM identity.purpose_definitions d;
     RETURN made;
 END

@@ -7,6 +7,11 @@ ALTER TABLE identity.purpose_versions    OWNER TO identity_owner;
 ALTER TABLE identity.purpose_revocations OWNER TO identity_owner;
 ALTER TABLE identity.pii_access_log      OWNER TO identity_owner;
 ALTER TABLE identity.keyring             OWNER TO identity_owner;
+ALTER TABLE identity.consent_versions    OWNER TO identity_owner;
+ALTER TABLE identity.consent_history     OWNER TO identity_owner;
+ALTER TABLE identity.eu_history          OWNER TO identity_owner;
+ALTER TABLE identity.subject_texts       OWNER TO identity_owner;
+ALTER TABLE identity.caller_revocations  OWNER TO identity_owner;
 ALTER TABLE identity.subject_changes_pending OWNER TO identity_owner;
 ALTER TABLE identity.subject_changes         OWNER TO identity_owner;
 ALTER TABLE identity.change_epochs           OWNER TO identity_owner;
@@ -25,6 +30,17 @@ ALTER FUNCTION identity.key_wipe_all()                                    OWNER 
 ALTER FUNCTION identity.identity_status()                                 OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_verify(boolean)                            OWNER TO identity_keeper;
 ALTER FUNCTION identity._import_subject(uuid, jsonb, text, text, jsonb)   OWNER TO identity_keeper;
+ALTER FUNCTION identity.consent_record(uuid, text, text, text, jsonb)     OWNER TO identity_keeper;
+ALTER FUNCTION identity.eu_record(uuid, boolean, text, text)              OWNER TO identity_keeper;
+ALTER FUNCTION identity.interaction_record(uuid, timestamptz)             OWNER TO identity_keeper;
+ALTER FUNCTION identity._consent_version_checked()                        OWNER TO identity_keeper;
+ALTER FUNCTION identity._consent_version_recorded()                       OWNER TO identity_keeper;
+
+-- Approval and revocation of logins: none returns PII.
+ALTER FUNCTION identity.purpose_approve(text, int)                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.my_purposes()                                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.caller_revoke(name, text)                         OWNER TO identity_keeper;
+ALTER FUNCTION identity.caller_reinstate(name)                            OWNER TO identity_keeper;
 
 -- Batches, updates and changes. pii_update returns no PII, but changes what the caller's zone sees, so it sees as the reader does.
 ALTER FUNCTION identity.pii_resolve_many(uuid[], text, text[], text)      OWNER TO identity_reader;

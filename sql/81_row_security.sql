@@ -31,6 +31,25 @@ CREATE POLICY keeper_renews ON identity.purpose_revocations FOR UPDATE TO identi
 CREATE POLICY keeper_reads  ON identity.keyring             FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_enrols ON identity.keyring             FOR INSERT TO identity_keeper WITH CHECK (true);
 
+-- Consent templates are policy. The histories and the texts beside them name subjects; nobody but the keeper's functions sees them.
+ALTER TABLE identity.consent_versions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.consent_history  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.eu_history       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.subject_texts    ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads  ON identity.consent_versions FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_keeper USING (true);
+CREATE POLICY dba_adds      ON identity.consent_versions FOR INSERT TO identity_dba WITH CHECK (true);
+CREATE POLICY keeper_closes ON identity.consent_versions FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_reads  ON identity.consent_history  FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.consent_history  FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads  ON identity.eu_history       FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.eu_history       FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads  ON identity.subject_texts    FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.subject_texts    FOR INSERT TO identity_keeper WITH CHECK (true);
+-- Who may revoke a login sees who was; so does who checks.
+ALTER TABLE identity.caller_revocations  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads  ON identity.caller_revocations  FOR SELECT TO identity_dba, identity_legal, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.caller_revocations  FOR INSERT TO identity_keeper WITH CHECK (true);
+
 -- An update by a gateway: what its zone does not see it cannot change, and nothing it changes can leave its zone.
 CREATE POLICY reader_changes_zone ON identity.subjects FOR UPDATE TO identity_reader
     USING (identity._zone_sees(vertical)) WITH CHECK (identity._zone_sees(vertical));

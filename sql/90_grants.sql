@@ -57,6 +57,26 @@ GRANT EXECUTE ON FUNCTION identity.purpose_revoke(text, text) TO identity_dba, i
 GRANT EXECUTE ON FUNCTION identity.dev_unlock(), identity.key_wipe_all() TO identity_worker;
 GRANT EXECUTE ON FUNCTION identity.key_status(), identity.identity_status(), identity.ledger_verify(boolean) TO identity_auditor, identity_worker;
 
+-- Consent. A DBA writes what a template says; who wrote it, when, and what it supersedes are the trigger's to say.
+GRANT SELECT ON identity.consent_versions TO identity_dba, identity_approver, identity_auditor, identity_keeper;
+GRANT INSERT (version, kind, valid_for, effective_at, template_hash, template_path) ON identity.consent_versions TO identity_dba;
+GRANT UPDATE (superseded_at) ON identity.consent_versions TO identity_keeper;
+GRANT SELECT, INSERT ON identity.consent_history, identity.eu_history, identity.subject_texts TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.consent_record(uuid, text, text, text, jsonb),
+                          identity.eu_record(uuid, boolean, text, text),
+                          identity.interaction_record(uuid, timestamptz) TO identity_gateway;
+-- Approval: the second person, who is no DBA (the function sees to that).
+GRANT EXECUTE ON FUNCTION identity.purpose_approve(text, int) TO identity_approver;
+GRANT UPDATE (approved_by, approved_at) ON identity.purpose_versions TO identity_keeper;
+
+-- A gateway asks what it may use.
+GRANT EXECUTE ON FUNCTION identity.my_purposes() TO identity_gateway;
+
+-- Stopping a login, and letting it in again, is for those who answer for it.
+GRANT EXECUTE ON FUNCTION identity.caller_revoke(name, text), identity.caller_reinstate(name) TO identity_dba, identity_legal;
+GRANT SELECT, INSERT ON identity.caller_revocations TO identity_keeper;
+GRANT SELECT ON identity.caller_revocations TO identity_dba, identity_legal, identity_auditor;
+
 -- Batches, updates and changes, for gateways. An update writes these columns and no other: not vertical, consent or what an erasure sets.
 GRANT EXECUTE ON FUNCTION identity.pii_resolve_many(uuid[], text, text[], text),
                           identity.pii_register_many(text, jsonb),

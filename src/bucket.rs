@@ -36,7 +36,7 @@ pub fn shared_many<T>(candidates: &[[u8; 16]], work: impl FnOnce() -> T) -> T {
         let mut waited_for = None;
         loop {
             let free = |bucket: &&u32| {
-                let taken = pg_sys::LockAcquire(&tag_of(**bucket), mode, false, true);
+                let taken = pg_sys::LockAcquire(&numbered(**bucket), mode, false, true);
                 taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
             };
             let busy = buckets
@@ -48,14 +48,14 @@ pub fn shared_many<T>(candidates: &[[u8; 16]], work: impl FnOnce() -> T) -> T {
             };
             let taken = |bucket: &&u32| **bucket < busy || waited_for == Some(**bucket);
             for bucket in buckets.iter().filter(taken) {
-                pg_sys::LockRelease(&tag_of(*bucket), mode, false);
+                pg_sys::LockRelease(&numbered(*bucket), mode, false);
             }
-            pg_sys::LockAcquire(&tag_of(busy), mode, false, false);
+            pg_sys::LockAcquire(&numbered(busy), mode, false, false);
             waited_for = Some(busy);
         }
         let result = work();
         for bucket in &buckets {
-            pg_sys::LockRelease(&tag_of(*bucket), mode, false);
+            pg_sys::LockRelease(&numbered(*bucket), mode, false);
         }
         result
     }
@@ -67,8 +67,21 @@ pub fn exclusive(candidate: &[u8; 16]) {
     unsafe { pg_sys::LockAcquire(&tag(candidate), pg_sys::ExclusiveLock as i32, false, false) };
 }
 
+/// Takes the one lock of those who write consent versions, until the transaction ends.
+pub fn consent_versions() {
+    // SAFETY: a transaction-level lock.
+    unsafe {
+        pg_sys::LockAcquire(
+            &numbered(BUCKETS),
+            pg_sys::ExclusiveLock as i32,
+            false,
+            false,
+        )
+    };
+}
+
 fn tag(candidate: &[u8; 16]) -> pg_sys::LOCKTAG {
-    tag_of(number(candidate))
+    numbered(number(candidate))
 }
 
 fn number(candidate: &[u8; 16]) -> u32 {
@@ -77,11 +90,11 @@ fn number(candidate: &[u8; 16]) -> u32 {
     u32::from_be_bytes([a, b, c, d]) % BUCKETS
 }
 
-fn tag_of(bucket: u32) -> pg_sys::LOCKTAG {
+fn numbered(number: u32) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
         // SAFETY: constant for the backend.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: bucket,
+        locktag_field2: number,
         locktag_field3: 0,
         locktag_field4: TAG,
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,

@@ -10,7 +10,7 @@ use crate::keys::{self, region::Keys};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate, Line, Shape};
 use crate::recorder::{queue, refusals, slots};
-use crate::{error, gucs, lane, log_hiding, shmem};
+use crate::{caller_revocation, error, gucs, lane, log_hiding, shmem, worker_process};
 
 static INSTALLATION: Statement = Statement::read(c"SELECT true FROM identity.installation", &[]);
 static SERVED_DATABASE: BackendLocal<Option<bool>> = BackendLocal::new(None);
@@ -66,7 +66,12 @@ impl Call {
     /// What every call on subjects or policy needs: a place to be recorded in, a live recorder, unlocked keys.
     pub fn admit(&self) -> Keys {
         self.admit_locked();
+        // Not in `admit_locked`: were the only login revoked that brings the keys, nobody could reinstate it after a restart.
+        if with_latest_snapshot(|| caller_revocation::stands(&self.caller)) {
+            self.refuse(Reason::CallerRevoked);
+        }
         if !slots::recorder_lives() {
+            worker_process::wake_postmaster();
             self.refuse(Reason::RecorderDown);
         }
         keys::active().unwrap_or_else(|| {
@@ -142,12 +147,15 @@ pub fn operation() {
     }
 }
 
-/// The same for a function that says how things stand now, which a standby cannot know.
+/// The same for a function that tells gateways how things stand now, which a standby cannot know and a revoked login is not told.
 pub fn current_state() {
     operation();
     // SAFETY: reads the server's state.
     if unsafe { pg_sys::RecoveryInProgress() } {
         error::raise(Reason::ReadOnly);
+    }
+    if with_latest_snapshot(|| caller_revocation::stands(&Caller::current())) {
+        error::raise(Reason::CallerRevoked);
     }
 }
 

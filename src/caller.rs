@@ -48,6 +48,18 @@ impl Caller {
         member(self.session, role) && (self.outer == self.session || member(self.outer, role))
     }
 
+    /// Whether the session user or the outer user is a member of `role`: for what a role must not do.
+    pub fn either_is_member_of(&self, role: &CStr) -> bool {
+        // SAFETY: a syscache look-up by a C string.
+        let role = unsafe { pg_sys::get_role_oid(role.as_ptr(), true) };
+        member(self.session, role) || member(self.outer, role)
+    }
+
+    /// The names of the session user and of the outer user.
+    pub fn roles(&self) -> [Short<64>; 2] {
+        [role_name(self.session), role_name(self.outer)]
+    }
+
     /// Whether the session user is a superuser in its own right, with no role set that is not.
     pub fn is_superuser(&self) -> bool {
         // SAFETY: syscache look-ups.
@@ -114,11 +126,15 @@ pub fn role_name(role: pg_sys::Oid) -> Short<64> {
         if name.is_null() {
             Short::EMPTY
         } else {
-            // A role's name is at most 63 bytes; one that is no UTF-8 grows when it is made to be.
-            let name = CStr::from_ptr(name).to_string_lossy();
-            Short::new(name.get(..name.floor_char_boundary(63)).unwrap_or_default())
+            name_text(CStr::from_ptr(name))
         }
     }
+}
+
+/// The name of a role as text: at most 63 bytes, and one that is no UTF-8 grows when it is made to be.
+pub fn name_text(name: &CStr) -> Short<64> {
+    let name = name.to_string_lossy();
+    Short::new(name.get(..name.floor_char_boundary(63)).unwrap_or_default())
 }
 
 /// What the client declares itself to be, reduced to characters of a name: it goes on a chain that nobody can erase from.

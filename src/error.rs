@@ -96,7 +96,7 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         Reason::Consent => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the subject's consent does not cover this purpose",
-            "Record the subject's consent first, or use a purpose that accepts its present state.",
+            "Record the subject's consent first, under the text in effect and newer than any withdrawal; or use a purpose that accepts its present state.",
         ),
         Reason::PhiAccess => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -106,7 +106,7 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         Reason::CallerRevoked => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
             "this login has been revoked",
-            "Ask whoever runs the policy: identity.caller_reinstate(role, reason) lets it in again.",
+            "Ask whoever runs the policy: identity.caller_reinstate(role) lets it in again.",
         ),
         Reason::AppendOnly => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,

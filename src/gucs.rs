@@ -2,7 +2,8 @@
 
 use std::ffi::CString;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use identity_core::ApprovalPolicy;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 /// The one database of the cluster that is served. Postmaster: the recorder connects to it once.
 pub static DATABASE: GucSetting<Option<CString>> =
@@ -14,6 +15,35 @@ pub static RECORDER_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(4096);
 /// Whether TCP sessions need a verified client certificate. Sighup and on: who may write the server's configuration decides,
 /// not who may run SQL.
 pub static REQUIRE_MTLS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Which purpose versions wait for a second person. Sighup, and those that reach sensitive data: the DBA who writes purposes must not be able to
+/// switch off who checks them.
+pub static PURPOSE_APPROVAL: GucSetting<PurposeApproval> =
+    GucSetting::<PurposeApproval>::new(PurposeApproval::Sensitive);
+/// Subjects that one login may be shown in a day under a purpose without a cap of its own. Sighup, for the same reason; the default is what a person's
+/// work takes, and far from what a copy of the vault would.
+pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
+/// The words of `purpose_approval`, as the setting has them.
+#[derive(Clone, Copy, PostgresGucEnum)]
+pub enum PurposeApproval {
+    #[name = c"sensitive"]
+    Sensitive,
+    #[name = c"all"]
+    All,
+    #[name = c"none"]
+    None,
+}
+
+impl PurposeApproval {
+    pub const fn policy(self) -> ApprovalPolicy {
+        match self {
+            Self::Sensitive => ApprovalPolicy::Sensitive,
+            Self::All => ApprovalPolicy::All,
+            Self::None => ApprovalPolicy::None,
+        }
+    }
+}
 
 /// Defines the settings. Called once, from `_PG_init`.
 pub fn define() {
@@ -51,19 +81,62 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    GucRegistry::define_enum_guc(
+        c"identity_pgx.purpose_approval",
+        c"Which purpose versions wait for a second person's approval: sensitive, all or none.",
+        c"Narrowing a purpose is at once in any case. Weakening it is recorded and shown by identity_status().",
+        &PURPOSE_APPROVAL,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"identity_pgx.service_daily_ceiling",
+        c"Subjects a day, for each login, under a purpose without daily_volume_cap; a cap above it needs approval.",
+        c"",
+        &SERVICE_DAILY_CEILING,
+        1,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
 
+/// The name and value of each.
+pub type Settings = [(&'static str, String); 6];
+
 /// The settings in force, by name, as they are recorded.
-pub fn effective() -> [(&'static str, String); 4] {
+pub fn effective() -> Settings {
     let switch = |on: bool| String::from(if on { "on" } else { "off" });
     [
         ("allow_dev_keys", switch(ALLOW_DEV_KEYS.get())),
         ("database", database()),
+        (
+            "purpose_approval",
+            PURPOSE_APPROVAL.get().policy().as_str().to_owned(),
+        ),
         ("recorder_slots", RECORDER_SLOTS.get().to_string()),
         ("require_mtls", switch(REQUIRE_MTLS.get())),
+        (
+            "service_daily_ceiling",
+            SERVICE_DAILY_CEILING.get().to_string(),
+        ),
     ]
+}
+
+/// Whether this value of a setting protects less than the one before; at a start there is none before, and what counts is the weakest value.
+pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
+    let strength = |value: &str| match (name, value) {
+        ("require_mtls", "off") | ("allow_dev_keys", "on") | ("purpose_approval", "none") => 0,
+        ("purpose_approval", "sensitive") => 1,
+        ("service_daily_ceiling", ceiling) => -ceiling.parse::<i64>().unwrap_or(i64::MAX),
+        _ => 2,
+    };
+    match before {
+        Some(before) => strength(after) < strength(before),
+        None => name != "service_daily_ceiling" && strength(after) == 0,
+    }
 }
 
 /// The name of the database served.

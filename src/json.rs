@@ -91,6 +91,16 @@ pub fn wipe(object: pg_sys::Datum) {
     }
 }
 
+/// The text form, as PostgreSQL writes it.
+pub fn to_text(datum: pg_sys::Datum) -> String {
+    // SAFETY: a jsonb datum; the server's encoding is UTF-8.
+    unsafe {
+        pgrx::direct_function_call::<&std::ffi::CStr>(pg_sys::jsonb_out, &[Some(datum)])
+            .map(|text| text.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    }
+}
+
 /// An object of these members; `None` is JSON null. The texts are copied once, into the result.
 pub fn build<'a>(
     members: impl Iterator<Item = (&'static str, Option<&'a Zeroizing<Vec<u8>>>)>,

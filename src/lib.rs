@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`gucs`], [`error`] | all settings; all SQLSTATEs |
 //! | [`call`], [`caller`] | one call: may it proceed, who calls, how it is refused |
-//! | [`purpose`] | purposes: read in every call, versioned on change, revoked at once |
+//! | [`purpose`] | purposes: read in every call, versioned on change, approved by a second person, revoked at once |
+//! | [`caller_revocation`] | logins that are shut out of every call |
 //! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
+//! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks against erasure |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
@@ -28,7 +30,9 @@ mod backend_local;
 mod bucket;
 mod call;
 mod caller;
+mod caller_revocation;
 mod clock;
+mod consent;
 mod error;
 mod gucs;
 mod json;

@@ -18,7 +18,15 @@ use pgrx::prelude::*;
 use crate::recorder::slots;
 
 /// The beginnings of function names, as they are in any text that calls one.
-const NAMES: [&[u8]; 4] = [b"pii_", b"identity.", b"identity_", b"purpose_revoke"];
+const NAMES: [&[u8]; 7] = [
+    b"pii_",
+    b"identity.",
+    b"identity_",
+    b"purpose_revoke",
+    b"consent_",
+    b"eu_record",
+    b"interaction_record",
+];
 /// Formats of the lines that log_statement writes.
 const STATEMENTS: [&str; 3] = [
     "statement: %s",
@@ -47,11 +55,14 @@ pub fn reached() {
 #[pg_guard]
 unsafe extern "C-unwind" fn emit(report: *mut pg_sys::ErrorData) {
     unsafe {
-        if let Some(report) = report.as_mut().filter(|report| report.output_to_server)
-            && !REWRITING.load(Ordering::Relaxed)
-            && concerns_us(report)
-        {
-            hide(report);
+        if let Some(report) = report.as_mut().filter(|report| report.output_to_server) {
+            if REWRITING.load(Ordering::Relaxed) {
+                // The statement comes with a line of ours too, and its literals with it.
+                report.hide_stmt = true;
+                report.hide_ctx = true;
+            } else if concerns_us(report) {
+                hide(report);
+            }
         }
         if let Some(previous) = PREVIOUS {
             previous(report);

@@ -11,11 +11,12 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::caller::Caller;
+use crate::gucs::Settings;
 use crate::keys;
 use crate::ledger::{partitions, table};
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
-use crate::recorder::intake;
+use crate::recorder::{intake, slots};
 use crate::subject::changes;
 use crate::{clock, error, gucs, lane, worker_process};
 
@@ -26,8 +27,6 @@ static RECORD_SETTINGS: Statement = Statement::write(
     c"INSERT INTO identity.settings_history (access_id, recorded_at, settings) VALUES ($1, $2, $3::jsonb)",
     &[pg_sys::INT8OID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID],
 );
-
-type Settings = [(&'static str, String); 4];
 
 /// Asks the postmaster for the maintenance process.
 pub fn register() {
@@ -50,6 +49,9 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
     while BackgroundWorker::wait_latch(Some(ROUND)) {
         if BackgroundWorker::sighup_received() {
             worker_process::reload_configuration();
+        }
+        if !slots::recorder_lives() {
+            worker_process::wake_postmaster();
         }
         if !worker_process::in_transaction(initialized) {
             continue;
@@ -129,17 +131,14 @@ fn quoted(text: &str) -> String {
 }
 
 fn alarm_if_weakened(before: Option<&Settings>, after: &Settings) {
-    let value = |settings: &Settings, name| {
-        settings
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.clone())
-    };
-    for (name, weak) in [("require_mtls", "off"), ("allow_dev_keys", "on")] {
-        if value(after, name).as_deref() == Some(weak)
-            && before.and_then(|before| value(before, name)).as_deref() != Some(weak)
-        {
-            pgrx::warning!("identity_pgx: identity_pgx.{name} is {weak}, which weakens protection");
+    for (at, (name, value)) in after.iter().enumerate() {
+        let before = before
+            .and_then(|settings| settings.get(at))
+            .map(|(_, value)| value.as_str());
+        if gucs::is_weaker(name, before, value) {
+            pgrx::warning!(
+                "identity_pgx: identity_pgx.{name} is {value}, which weakens protection"
+            );
         }
     }
 }

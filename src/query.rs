@@ -119,6 +119,23 @@ impl Rows {
         unsafe { T::from_datum(self.datum(row, column)?, false) }
     }
 
+    /// The last column of a row, which must be a timestamptz; in microseconds since 2000.
+    pub fn last_moment(&self, row: usize) -> Option<i64> {
+        if row >= self.count || self.table.is_null() {
+            return None;
+        }
+        // SAFETY: the table's own descriptor.
+        let column = unsafe {
+            let descriptor = (*self.table).tupdesc;
+            let column = (*descriptor).natts;
+            if pg_sys::SPI_gettypeid(descriptor, column) != pg_sys::TIMESTAMPTZOID {
+                error::fault("a statement does not end with the column it must end with");
+            }
+            column
+        };
+        self.datum(row, column).map(|at| at.value() as i64)
+    }
+
     /// The bytes of a bytea column, without copying those that lie flat in their row.
     pub fn bytes(&self, row: usize, column: i32) -> Option<&[u8]> {
         // SAFETY: a bytea datum; detoasted memory lives until `connected` ends, which outlives `self`.

@@ -1,5 +1,6 @@
 //! `identity_health` and `identity_status`.
 
+use identity_core::ApprovalPolicy;
 use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
@@ -9,7 +10,7 @@ use crate::ledger::{guards, partitions};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
-use crate::{call, error, gucs, lane};
+use crate::{call, error, gucs, lane, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
 sql_function!(identity_status, pg_finfo_identity_status, status);
@@ -35,6 +36,7 @@ fn health(_: Arguments) -> pg_sys::Datum {
         error::raise(Reason::ReadOnly);
     }
     if !slots::recorder_lives() {
+        worker_process::wake_postmaster();
         error::raise(Reason::RecorderDown);
     }
     if keys::active().is_none() {
@@ -134,12 +136,18 @@ fn fill(report: &mut Report) {
         ("running", "down"),
         "reads refuse until it is back; look for \"identity_pgx recorder\" in the server log",
     );
-    let (held, waiting) = slots::load();
+    let load = slots::load();
     report.line(
         "recorder queue",
-        &format!("{held} held, {waiting} waiting, of {}", slots::capacity()),
+        &format!(
+            "{} held, {} waiting, {} of them set aside, of {}",
+            load.held,
+            load.waiting,
+            load.aside,
+            slots::capacity()
+        ),
         None,
-        None,
+        (load.aside > 0).then_some("rows that could not be written are tried again; look for \"set aside\" in the server log"),
     );
     report.line(
         "lanes",
@@ -168,6 +176,12 @@ fn fill(report: &mut Report) {
         gucs::REQUIRE_MTLS.get(),
         ("Unix socket or TLS with client certificate", "any"),
         "identity_pgx.require_mtls is off",
+    );
+    report.check(
+        "approval",
+        gucs::PURPOSE_APPROVAL.get().policy() != ApprovalPolicy::None,
+        ("by a second person", "off"),
+        "identity_pgx.purpose_approval is none: one person alone can open any field",
     );
     report.check(
         "development keys",

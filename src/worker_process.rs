@@ -1,24 +1,21 @@
 //! What the background processes share: connecting, transactions, leaving.
 
 use std::ffi::{CStr, CString};
+use std::panic::AssertUnwindSafe;
 
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
-use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{self, PgTryBuilder, errcodes::PgSqlErrorCode};
 
 use crate::gucs;
 
-/// What the owner of the database could otherwise change under our processes by ALTER DATABASE.
-const SETTINGS: [(&CStr, &CStr); 10] = [
+/// What the owner of the database could otherwise change under our processes by ALTER DATABASE. Not the timeouts, which work by a cancel
+/// (see `connect`) or in sessions of clients only; and not what acts on nothing that our processes do (row_security, the isolation level).
+const SETTINGS: [(&CStr, &CStr); 4] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"role", c"none"),
-    (c"row_security", c"on"),
-    (c"session_replication_role", c"origin"),
     (c"default_transaction_read_only", c"off"),
-    (c"default_transaction_isolation", c"read committed"),
     (c"default_table_access_method", c"heap"),
-    (c"statement_timeout", c"0"),
-    (c"lock_timeout", c"0"),
-    (c"idle_in_transaction_session_timeout", c"0"),
 ];
 
 /// Takes over the signals and connects to the served database as the bootstrap superuser with a closed search_path. A cancel
@@ -80,6 +77,25 @@ pub fn in_transaction_as_keeper<T>(work: impl FnOnce() -> T) -> T {
     })
 }
 
+/// The same, but an ERROR ends the transaction and not the process. Only the error's code comes back: its words may quote a value.
+pub fn try_in_transaction_as_keeper<T>(work: impl FnOnce() -> T) -> Result<T, PgSqlErrorCode> {
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| Ok(in_transaction_as_keeper(work))))
+        .catch_others(|error| {
+            let (CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic {
+                ereport: report, ..
+            }) = error;
+            Err(report.sql_error_code())
+        })
+        .execute();
+    if outcome.is_err() {
+        // SAFETY: releases whatever the failed transaction holds: locks, snapshots, SPI, the user it ran as.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+    }
+    outcome
+}
+
 /// Takes the server's configuration in again.
 pub fn reload_configuration() {
     // SAFETY: a worker may reload between transactions.
@@ -98,6 +114,18 @@ pub fn server_is_stopping() -> bool {
                 .nth(7)
                 .is_some_and(|status| status.trim() == "stopping")
         })
+}
+
+/// Has the postmaster look whether a worker is due. Before PostgreSQL 16 it can miss that: if a worker ends while it forks another process,
+/// it learns of it only after it has worked out how long to sleep, and that may be a minute.
+pub fn wake_postmaster() {
+    // SAFETY: a signal that means "look around"; its handler runs to the end and the sleep is worked out anew. A server in single-user mode has
+    // no postmaster, and 0 would be a whole process group.
+    unsafe {
+        if pg_sys::IsUnderPostmaster {
+            libc::kill(pg_sys::PostmasterPid, libc::SIGUSR1);
+        }
+    }
 }
 
 /// Leaves with exit code 1: a worker that exits with 0 is never started again.

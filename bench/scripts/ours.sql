@@ -1,2 +1,2 @@
 \set n random(1, :subjects)
-SELECT pii, generation, access_id FROM identity.pii_resolve(('01900000-0000-7000-8000-' || lpad(to_hex(:n::int), 12, '0'))::uuid, 'fill_validation', ARRAY['name']);
+SELECT pii, generation, access_id FROM identity.pii_resolve(('01900000-0000-7000-8000-' || lpad(to_hex(:n::int), 12, '0'))::uuid, 'bench_resolving', ARRAY['name']);

@@ -12,11 +12,15 @@ static UNGUARDED: Statement = Statement::read(
           UNION ALL
           SELECT ('identity.' || t.name)::pg_catalog.regclass::pg_catalog.oid, t.append_only
             FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
-                         ('installation', false), ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false), ('settings_history', true), ('keyring', false)) AS t (name, append_only))
+                         ('installation', false), ('settings_history', true), ('keyring', false), ('caller_revocations', true),
+                         ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
+                         ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'append_only' AND t.tgenabled = 'A')
+          OR c.relname = 'purpose_versions' AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'supersede_only' AND t.tgenabled = 'A')
           OR NOT (c.relrowsecurity AND c.relforcerowsecurity)
        ORDER BY 1",
     &[],

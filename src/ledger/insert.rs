@@ -8,7 +8,8 @@ use identity_core::leaf::AccessRow;
 use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
-use super::table::{COLUMNS, open_partition};
+use super::table::open_partition;
+use super::vetting::COLUMNS;
 use crate::clock::UNIX_EPOCH_MICROS;
 
 /// Rows of a batch that are formed before they are written: some pages' worth. PostgreSQL notes each slot's pin of the row type, and slows down with

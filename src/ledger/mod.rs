@@ -3,6 +3,8 @@
 pub mod guards;
 pub mod insert;
 pub mod partitions;
+mod policy;
 pub mod row;
 pub mod table;
 pub mod verify;
+mod vetting;

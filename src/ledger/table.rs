@@ -6,20 +6,15 @@ use identity_core::chain::Head;
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use crate::backend_local::BackendLocal;
+use super::vetting;
 use crate::clock::UNIX_EPOCH_MICROS;
 use crate::error;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::relation;
 
-/// Columns of the log, in the order of sql/50_log.sql.
-pub(super) const COLUMNS: usize = 29;
 const ACCESS_ID: i16 = 1;
 const SEQ: i32 = 3;
 const INTEGRITY_HASH: i32 = 29;
-
-/// The partition last found to be as we made it, and as of which change: (oid, count of relation changes).
-static VETTED: BackendLocal<(u32, u32)> = BackendLocal::new((0, 0));
 
 /// The newest partition first. Names end in year and month, so they sort by time.
 static PARTITIONS: Statement = Statement::read(
@@ -130,7 +125,7 @@ pub(super) unsafe fn open_partition(at: i64) -> Result<pg_sys::Relation, Reason>
             return Err(Reason::AuditUnwritable);
         }
         let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
-        if as_we_made_it(relation) {
+        if vetting::as_we_made_it(relation) {
             Ok(relation)
         } else {
             Err(Reason::AuditUnwritable)
@@ -143,43 +138,6 @@ pub fn has_partition(at: i64) -> bool {
     let table = partition_name(at).map_or(pg_sys::InvalidOid, |name| relation::find(&name));
     // SAFETY: a syscache look-up.
     table != pg_sys::InvalidOid && unsafe { pg_sys::get_rel_relispartition(table) }
-}
-
-/// Whether the partition has our columns and none but plain indexes: below SQL nobody computes expressions or looks at predicates.
-/// Asked again only after some relation has changed.
-unsafe fn as_we_made_it(relation: pg_sys::Relation) -> bool {
-    let (oid, changes) = unsafe { ((*relation).rd_id.to_u32(), relation::changes()) };
-    if VETTED.with(|vetted| *vetted == (oid, changes)) {
-        return true;
-    }
-    // SAFETY: an open relation; the list of its indexes is ours to read.
-    let good = unsafe {
-        let indexes = pg_sys::RelationGetIndexList(relation);
-        let count = indexes
-            .as_ref()
-            .map_or(0, |list| usize::try_from(list.length).unwrap_or(0));
-        let plain = (0..count).all(|at| is_plain((*(*indexes).elements.add(at)).oid_value));
-        (*(*relation).rd_rel).relispartition
-            && (*(*relation).rd_att).natts as usize == COLUMNS
-            && plain
-    };
-    if good {
-        VETTED.with(|vetted| *vetted = (oid, changes));
-    }
-    good
-}
-
-unsafe fn is_plain(index: pg_sys::Oid) -> bool {
-    unsafe {
-        let index = pg_sys::index_open(index, pg_sys::RowExclusiveLock as i32);
-        let form = (*index).rd_index;
-        let plain = pg_sys::RelationGetIndexExpressions(index).is_null()
-            && pg_sys::RelationGetIndexPredicate(index).is_null()
-            && !(*form).indisexclusion
-            && (*form).indimmediate;
-        pg_sys::index_close(index, pg_sys::NoLock as i32);
-        plain
-    }
 }
 
 fn partition_name(at: i64) -> Option<CString> {

@@ -11,15 +11,15 @@ use identity_core::leaf::access_id;
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use super::guards;
 use super::row::{NEXT, Stored, stored};
+use super::{guards, policy};
 use crate::answer::{Rows as Answer, value};
 use crate::keys::region::Keys;
 use crate::keys::{self, region};
 use crate::purpose::content;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
-use crate::{call, clock, error, lane};
+use crate::{call, clock, consent, error, lane};
 
 sql_function!(ledger_verify, pg_finfo_ledger_verify, verify);
 
@@ -42,7 +42,9 @@ static PURPOSE_EVENTS: Statement = Statement::read(
 );
 static UNVERSIONED: Statement = Statement::read(
     c"SELECT d.purpose_token FROM identity.purpose_definitions d
-       WHERE NOT EXISTS (SELECT FROM identity.purpose_versions v WHERE v.purpose_token = d.purpose_token AND v.superseded_at IS NULL
+       WHERE NOT EXISTS (SELECT FROM identity.purpose_versions v WHERE v.purpose_token = d.purpose_token
+         AND v.version = (SELECT pg_catalog.max(n.version) FROM identity.purpose_versions n WHERE n.purpose_token = d.purpose_token)
+         AND GREATEST(d.effective_at, v.changed_at) = v.effective_at
          AND (d.description, d.allowed_fields, d.auth_tier, d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access)
            IS NOT DISTINCT FROM (v.description, v.allowed_fields, v.auth_tier, v.rate_limit_qps, v.daily_volume_cap, v.allowed_roles, v.accepted_consent, v.phi_access))",
     &[],
@@ -79,18 +81,28 @@ fn verify(arguments: Arguments) -> pg_sys::Datum {
         connected(|| {
             check_guards(&mut report);
             check_purposes(&keys, full, &mut report);
+            if full {
+                consent::verify::check(&keys, &mut report);
+                check_callers(&keys, &mut report);
+            }
         });
     });
     pg_sys::Datum::from(0)
 }
 
-struct Report {
+/// The answer as it grows.
+pub struct Report {
     answer: Answer,
     findings: usize,
 }
 
 impl Report {
-    fn finding(&mut self, check: &str, detail: &str) {
+    /// How many findings there are so far.
+    pub fn findings(&self) -> usize {
+        self.findings
+    }
+
+    pub fn finding(&mut self, check: &str, detail: &str) {
         self.findings += 1;
         if self.findings <= MAX_FINDINGS {
             self.answer
@@ -99,7 +111,7 @@ impl Report {
     }
 
     /// Closes a check: one line that it is good, if nothing was found since.
-    fn close(&mut self, check: &str, found_before: usize, detail: &str) {
+    pub fn close(&mut self, check: &str, found_before: usize, detail: &str) {
         if self.findings == found_before {
             self.answer
                 .push(&[value(check), value(true), value(detail)]);
@@ -311,10 +323,22 @@ fn check_purposes(keys: &Keys, full: bool, report: &mut Report) {
                 &format!("{token}: a revocation that was recorded is not there"),
             );
         }
+        for wrong in policy::approvals(&keys.installation) {
+            report.finding("purposes", &wrong);
+        }
     }
     report.close(
         "purposes",
         found_before,
-        "definitions, versions and records agree",
+        "definitions, versions, approvals and records agree",
     );
+}
+
+/// Which logins are shut out must be what was put on the chain.
+fn check_callers(keys: &Keys, report: &mut Report) {
+    let found_before = report.findings;
+    for wrong in policy::callers(&keys.installation) {
+        report.finding("callers", &wrong);
+    }
+    report.close("callers", found_before, "revoked logins and records agree");
 }

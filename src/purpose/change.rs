@@ -1,50 +1,57 @@
-//! The trigger on `purpose_definitions`: checks what the DBA wrote, writes the next version if the content changed, records it.
+//! The trigger on `purpose_definitions`: checks what the DBA wrote, writes the next version if the content changed, records it, and says whether it waits.
 
+use identity_core::approval::Content;
 use identity_core::field::Field;
 use identity_core::reason::Reason;
 use identity_core::trace::is_purpose_token;
 use identity_core::vocabulary::{AccessorKind, AuthTier};
 use pgrx::pg_sys;
 
-use super::content;
 use super::lists::{consent, fields, names, words};
+use super::{content, measure};
+use crate::answer::timestamp;
 use crate::call::{Call, serves_this_database};
 use crate::caller::Caller;
 use crate::keys::{self, region::Keys};
 use crate::query::{Rows, Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Fate, Short};
 use crate::sql_function::{Arguments, sql_function};
-use crate::{error, sql_function as sql};
+use crate::{clock, error, sql_function as sql};
 
 sql_function!(_purpose_changed, pg_finfo__purpose_changed, purpose_changed);
 sql_function!(_append_only, pg_finfo__append_only, append_only);
 
 static DEFINITION: Statement = Statement::write(
-    c"SELECT d.auth_tier, d.allowed_fields, d.accepted_consent, d.allowed_roles, d.rate_limit_qps, d.daily_volume_cap, pg_catalog.length(d.description),
+    c"SELECT d.auth_tier, d.allowed_fields, d.accepted_consent, d.allowed_roles, d.rate_limit_qps, d.daily_volume_cap, d.phi_access,
              v.version,
-             v.version IS NOT NULL AND (d.description, d.allowed_fields, d.auth_tier, d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access)
+             v.version IS NOT NULL AND GREATEST(d.effective_at, v.changed_at) = v.effective_at AND (d.description, d.allowed_fields, d.auth_tier, d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access)
                IS NOT DISTINCT FROM (v.description, v.allowed_fields, v.auth_tier, v.rate_limit_qps, v.daily_volume_cap, v.allowed_roles, v.accepted_consent, v.phi_access),
              COALESCE(pg_catalog.array_ndims(d.allowed_fields), 1) <> 1 OR COALESCE(pg_catalog.array_ndims(d.allowed_roles), 1) <> 1
                OR COALESCE(pg_catalog.array_ndims(d.accepted_consent), 1) <> 1 OR pg_catalog.cardinality(d.allowed_roles) > 100
                OR EXISTS (SELECT FROM pg_catalog.unnest(d.allowed_fields || d.allowed_roles::text[] || d.accepted_consent) AS e WHERE e IS NULL)
+               OR NOT COALESCE(pg_catalog.isfinite(d.effective_at), true),
+             pg_catalog.length(d.description)
         FROM identity.purpose_definitions d
         LEFT JOIN LATERAL (SELECT * FROM identity.purpose_versions v WHERE v.purpose_token = d.purpose_token ORDER BY v.version DESC LIMIT 1) v ON true
        WHERE d.purpose_token = $1",
     &[pg_sys::TEXTOID],
 );
 
+/// The versions before this one, from the moment it takes effect.
 static SUPERSEDE: Statement = Statement::write(
-    c"UPDATE identity.purpose_versions SET superseded_at = $2 WHERE purpose_token = $1 AND superseded_at IS NULL",
-    &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
+    c"UPDATE identity.purpose_versions SET superseded_at = $3 WHERE purpose_token = $1 AND version < $2 AND superseded_at IS NULL",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TIMESTAMPTZOID],
 );
 
 static NEXT_VERSION: Statement = Statement::write(
     c"INSERT INTO identity.purpose_versions (purpose_token, version, effective_at, description, allowed_fields, auth_tier,
-             rate_limit_qps, daily_volume_cap, allowed_roles, accepted_consent, phi_access, changed_by, changed_at)
-      SELECT d.purpose_token, $2, $3, d.description, d.allowed_fields, d.auth_tier,
-             d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access, $4::name, $3
-        FROM identity.purpose_definitions d WHERE d.purpose_token = $1",
-    &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID],
+             rate_limit_qps, daily_volume_cap, allowed_roles, accepted_consent, phi_access, changed_by, changed_at, needs_approval, revocations_seen)
+      SELECT d.purpose_token, $2, GREATEST(d.effective_at, $3), d.description, d.allowed_fields, d.auth_tier,
+             d.rate_limit_qps, d.daily_volume_cap, d.allowed_roles, d.accepted_consent, d.phi_access, $4::name, $3, $5, COALESCE(r.revocations, 0)
+        FROM identity.purpose_definitions d LEFT JOIN identity.purpose_revocations r ON r.purpose_token = d.purpose_token
+       WHERE d.purpose_token = $1
+      RETURNING effective_at",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID, pg_sys::BOOLOID],
 );
 
 fn append_only(_: Arguments) -> pg_sys::Datum {
@@ -68,21 +75,38 @@ fn purpose_changed(arguments: Arguments) -> pg_sys::Datum {
         connected(|| {
             let definition = DEFINITION.run(&mut [bind(token)]);
             let content = call.allow(checked(&definition));
-            call.shape.fields = content;
+            call.shape.fields = content.allowed_fields;
             if definition.get(0, 9).unwrap_or(false) {
                 return None;
             }
             let version = definition.get::<i32>(0, 8).unwrap_or(0) + 1;
-            let now = Some(pg_sys::Datum::from(crate::clock::now()));
-            SUPERSEDE.run(&mut [bind(token), now]);
-            NEXT_VERSION.run(&mut [bind(token), bind(version), now, bind(role.as_str())]);
-            Some(version)
+            let now = clock::now();
+            let waits = measure::waits(token, &content, now);
+            let made = NEXT_VERSION.run(&mut [
+                bind(token),
+                bind(version),
+                timestamp(now),
+                bind(role.as_str()),
+                bind(waits),
+            ]);
+            if !waits {
+                supersede(token, version, made.datum(0, 1));
+            }
+            Some((version, waits))
         })
     });
-    if let Some(version) = changed {
+    if let Some((version, waits)) = changed {
         record(&mut call, &keys, token, version);
+        if waits {
+            pgrx::notice!("version {version} of the purpose waits for a second person's approval");
+        }
     }
     pg_sys::Datum::from(0)
+}
+
+/// Notes on the versions before this one from when on it holds instead of them. Reads do not look at it.
+pub fn supersede(token: &str, version: i32, from: Option<pg_sys::Datum>) {
+    SUPERSEDE.run(&mut [bind(token), bind(version), from]);
 }
 
 /// Puts one version's content on the chain.
@@ -98,8 +122,8 @@ pub fn record(call: &mut Call, keys: &Keys, token: &str, version: i32) {
     );
 }
 
-/// The checks that a DBA's row must pass. Returns its fields.
-fn checked(definition: &Rows) -> Result<identity_core::FieldSet, Reason> {
+/// The checks that a DBA's row must pass. Returns its content.
+fn checked(definition: &Rows) -> Result<Content, Reason> {
     let positive = |column| definition.get::<i32>(0, column).is_none_or(|cap| cap > 0);
     let exists = |role: std::ffi::CString| {
         // SAFETY: a syscache look-up by a C string.
@@ -111,20 +135,20 @@ fn checked(definition: &Rows) -> Result<identity_core::FieldSet, Reason> {
     {
         return Err(Reason::UnknownField);
     }
-    let allowed = fields(&words(definition.datum(0, 2))).ok_or(Reason::BadArgument)?;
     let tier = definition.get::<&str>(0, 1).and_then(AuthTier::parse);
     let described = definition
-        .get::<i32>(0, 7)
+        .get::<i32>(0, 11)
         .is_some_and(|length| (1..=1000).contains(&length));
     let well_formed = tier.is_some()
         && described
+        && fields(&words(definition.datum(0, 2))).is_some()
         && consent(&words(definition.datum(0, 3))).is_some()
         && names(definition.datum(0, 4)).into_iter().all(exists)
         && positive(5)
         && positive(6)
         && definition.get(0, 10) == Some(false);
     if well_formed {
-        Ok(allowed)
+        Ok(measure::content(definition, 0))
     } else {
         Err(Reason::BadArgument)
     }
@@ -132,7 +156,7 @@ fn checked(definition: &Rows) -> Result<identity_core::FieldSet, Reason> {
 
 /// A superuser loading rows while keys are locked, or into another database, is a restore: the versions come along in the dump, and nothing is derived.
 /// It opens nothing: reads look at the versions only.
-fn restoring() -> bool {
+pub fn restoring() -> bool {
     crate::shmem::attached()
         && (!serves_this_database() || keys::active().is_none())
         && Caller::current().is_superuser()

@@ -7,7 +7,10 @@ use crate::query::{Statement, bind};
 
 static CONTENT: Statement = Statement::read(
     c"SELECT version::text, auth_tier, allowed_fields::text, allowed_roles::text, accepted_consent::text, phi_access::text,
-             COALESCE(rate_limit_qps::text, ''), COALESCE(daily_volume_cap::text, ''), changed_by::text, description, purpose_token
+             COALESCE(rate_limit_qps::text, ''), COALESCE(daily_volume_cap::text, ''), changed_by::text, description, purpose_token,
+             pg_catalog.to_char(effective_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+             pg_catalog.to_char(changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+             needs_approval::text, revocations_seen::text
         FROM identity.purpose_versions WHERE purpose_token = $1 AND version = $2",
     &[pg_sys::TEXTOID, pg_sys::INT4OID],
 );
@@ -17,8 +20,9 @@ static ALL: Statement = Statement::read(
     &[],
 );
 
-/// The names under which the columns of CONTENT are digested.
-const DIGESTED: [&str; 11] = [
+/// The names under which the columns of CONTENT are digested. Not superseded_at and the approval: they come later, and the approval has an event of
+/// its own.
+const DIGESTED: [&str; 15] = [
     "version",
     "auth_tier",
     "allowed_fields",
@@ -30,6 +34,10 @@ const DIGESTED: [&str; 11] = [
     "changed_by",
     "description",
     "purpose_token",
+    "effective_at",
+    "changed_at",
+    "needs_approval",
+    "revocations_seen",
 ];
 
 /// The digest of one version; `None` if there is none. Runs inside a call's snapshot.

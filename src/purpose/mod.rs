@@ -1,7 +1,10 @@
-//! Purposes: read in every call, versioned on every change, revoked at once.
+//! Purposes: read in every call, versioned on every change, approved by a second person, revoked at once.
 
 pub mod active;
+pub mod approve;
 pub mod change;
 pub mod content;
 pub mod lists;
+pub mod measure;
+pub mod mine;
 pub mod revoke;

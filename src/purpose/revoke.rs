@@ -18,10 +18,11 @@ const MAX_REASON_BYTES: usize = 1000;
 
 /// Revokes up to the newest version there is, one that is not yet in effect included.
 static REVOKE: Statement = Statement::write(
-    c"INSERT INTO identity.purpose_revocations AS r (purpose_token, revoked_at, revoked_by, reason, revoked_version)
-      SELECT v.purpose_token, $2, $3::name, $4, pg_catalog.max(v.version) FROM identity.purpose_versions v WHERE v.purpose_token = $1 GROUP BY v.purpose_token
+    c"INSERT INTO identity.purpose_revocations AS r (purpose_token, revoked_at, revoked_by, reason, revoked_version, revocations)
+      SELECT v.purpose_token, $2, $3::name, $4, pg_catalog.max(v.version), 1 FROM identity.purpose_versions v WHERE v.purpose_token = $1 GROUP BY v.purpose_token
       ON CONFLICT (purpose_token) DO UPDATE
-         SET revoked_at = EXCLUDED.revoked_at, revoked_by = EXCLUDED.revoked_by, reason = EXCLUDED.reason, revoked_version = EXCLUDED.revoked_version
+         SET revoked_at = EXCLUDED.revoked_at, revoked_by = EXCLUDED.revoked_by, reason = EXCLUDED.reason, revoked_version = EXCLUDED.revoked_version,
+             revocations = r.revocations + 1
       RETURNING r.revoked_version",
     &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID, pg_sys::TEXTOID],
 );

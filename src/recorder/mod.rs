@@ -6,3 +6,4 @@ pub mod queue;
 pub mod refusals;
 pub mod slots;
 pub mod worker;
+pub mod writer;

@@ -1,11 +1,13 @@
 //! The recorder's queue in shared memory: its slots, and the states they go through.
 //!
-//! A slot is FREE, HELD by the backend whose open (sub)transaction read, QUEUED for the recorder, or TAKEN by it.
+//! A slot is FREE, HELD by the backend whose open (sub)transaction read, QUEUED for the recorder, TAKEN by it, or set ASIDE because it could not
+//! be written.
 //!
 //! ```text
 //! FREE ──hold──► HELD ──commit──► FREE
 //!                 └──abort, savepoint rollback, death──► QUEUED ──► TAKEN ──row committed──► FREE
-//! FREE ──refuse──► QUEUED                                  └──recorder failed──► QUEUED
+//! FREE ──refuse──► QUEUED                                  ├──recorder ended──► QUEUED
+//!                                                          └──not to be written now──► ASIDE ──later──► QUEUED
 //! ```
 //! Lock order: holding takes no lock (a compare-and-swap); refusing and taking hold `Lock::Queue`, so that a refusal is not added to
 //! a slot that is being written. Callbacks at the end of a transaction only store atomics: they allocate nothing and cannot raise.
@@ -30,6 +32,7 @@ pub(super) enum State {
     Held = 1,
     Queued = 2,
     Taken = 3,
+    Aside = 4,
 }
 
 #[repr(C)]
@@ -98,7 +101,8 @@ fn state_of(word: u64) -> State {
         0 => State::Free,
         1 => State::Held,
         2 => State::Queued,
-        _ => State::Taken,
+        3 => State::Taken,
+        _ => State::Aside,
     }
 }
 
@@ -144,12 +148,24 @@ pub unsafe fn attach(area: *mut u8) {
     }
 }
 
-/// How many slots are (held by open transactions, waiting to be written).
-pub fn load() -> (usize, usize) {
-    slots().fold((0, 0), |(held, waiting), slot| match tag(slot).state() {
-        State::Held => (held + 1, waiting),
-        State::Queued | State::Taken => (held, waiting + 1),
-        _ => (held, waiting),
+/// How many slots are in which use.
+#[derive(Default)]
+pub struct Load {
+    /// Held by open transactions.
+    pub held: usize,
+    /// Waiting to be written, those set aside among them.
+    pub waiting: usize,
+    /// Those that could not be written when they were tried.
+    pub aside: usize,
+}
+
+pub fn load() -> Load {
+    slots().fold(Load::default(), |mut load, slot| {
+        let state = tag(slot).state();
+        load.held += usize::from(state == State::Held);
+        load.aside += usize::from(state == State::Aside);
+        load.waiting += usize::from(!matches!(state, State::Free | State::Held));
+        load
     })
 }
 

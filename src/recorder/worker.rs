@@ -2,42 +2,28 @@
 //!
 //! It needs no privilege beyond reading catalogs: rows are written below SQL. It runs as `identity_keeper` all the same.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use identity_core::field::FieldSet;
-use identity_core::reason::Reason;
-use identity_core::vocabulary::{AccessorKind, Zone};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{intake, refusals, slots};
-use crate::backend_local::BackendLocal;
-use crate::keys::{
-    self,
-    region::{self, Keys},
-};
-use crate::ledger::table;
+use super::{intake, slots, writer};
+use crate::keys::region;
 use crate::query::{Statement, connected};
-use crate::record::{Entry, Fate, Shape, Short};
-use crate::{caller, error, lane, worker_process};
+use crate::worker_process;
 
-/// Slots written in one transaction.
-const BATCH: usize = 256;
 const BATCHES_PER_ROUND: usize = 16;
 /// At a shutdown, rounds of 10 ms after which what could not be written will not be.
 const ROUNDS_WITHOUT_PROGRESS: u32 = 100;
+/// The longest time until what was set aside is tried again.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 static OVERRIDDEN: Statement = Statement::read(
     c"SELECT source NOT IN ('default', 'configuration file', 'command line', 'environment variable')
         FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'synchronous_commit'",
     &[],
 );
-
-/// What the running transaction writes: freed by the commit callback, so that a row is written once even if we die right after.
-static WRITING: BackendLocal<Vec<u32>> = BackendLocal::new(Vec::new());
-static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Asks the postmaster for the recorder.
 pub fn register() {
@@ -61,7 +47,9 @@ pub extern "C-unwind" fn identity_recorder_main(_argument: pg_sys::Datum) {
     let overridden = worker_process::in_transaction(overridden);
     slots::set_server_synchronous_commit(configured);
     intake::return_taken();
+    intake::return_aside();
     announce();
+    let mut retry = Retry::new();
     loop {
         // Its return value is the only way to learn of a SIGTERM: asking resets the flag.
         let stay = BackgroundWorker::wait_latch(Some(Duration::from_secs(1)));
@@ -74,6 +62,7 @@ pub extern "C-unwind" fn identity_recorder_main(_argument: pg_sys::Datum) {
             slots::set_server_synchronous_commit(synchronous_commit());
         }
         intake::reclaim_orphans();
+        retry.look();
         drain();
         if !stay {
             leave();
@@ -107,11 +96,12 @@ fn synchronous_commit() -> i32 {
 /// At a shutdown of the server: stays until no backend can queue anything more. Terminated otherwise: leaves at once, and the postmaster starts
 /// the next recorder a second later; what is queued stays queued.
 fn leave() -> ! {
+    intake::return_aside();
     let (mut rounds, mut before) = (0, usize::MAX);
     while worker_process::server_is_stopping() {
         intake::reclaim_orphans();
         drain();
-        let (held, waiting) = slots::load();
+        let slots::Load { held, waiting, .. } = slots::load();
         rounds = if held > 0 || waiting < before {
             0
         } else {
@@ -127,8 +117,9 @@ fn leave() -> ! {
     worker_process::exit()
 }
 
-/// What cannot be written when the server goes down, because keys are locked, is told to the server log: off the chain, but not lost.
+/// What cannot be written when the server goes down, because keys are locked or no table takes it, is told to the server log: off the chain, but not lost.
 fn tell_the_log() {
+    intake::return_aside();
     for record in intake::take(slots::capacity())
         .into_iter()
         .map(intake::taken)
@@ -151,98 +142,36 @@ fn tell_the_log() {
     }
 }
 
+/// When what was set aside is tried again: ever more seldom, since a row that its table refuses leaves a dead version at each try.
+struct Retry {
+    at: Instant,
+    delay: Duration,
+}
+
+impl Retry {
+    fn new() -> Self {
+        Self {
+            at: Instant::now(),
+            delay: Duration::from_secs(1),
+        }
+    }
+
+    fn look(&mut self) {
+        if !intake::has_aside() {
+            *self = Self::new();
+        } else if Instant::now() >= self.at {
+            intake::return_aside();
+            self.at = Instant::now() + self.delay;
+            self.delay = (self.delay * 2).min(LONGEST_DELAY);
+        }
+    }
+}
+
 /// Writes what is queued, a batch a transaction. Without the chain key nothing can be written: everything waits.
 fn drain() {
     let mut batches = 0;
     // Between rounds signals are looked at, so a round is bounded however fast the queue fills.
-    while batches < BATCHES_PER_ROUND && region::state().0 && write_batch() > 0 {
+    while batches < BATCHES_PER_ROUND && region::state().0 && writer::write_batch() > 0 {
         batches += 1;
-    }
-}
-
-/// Writes one batch; returns how many slots and overflows it wrote. What belongs to a month without a partition waits: the maintenance process makes one.
-fn write_batch() -> usize {
-    let (slots, overflow) = (intake::take(BATCH), refusals::overflow());
-    if slots.is_empty() && overflow.is_empty() {
-        return 0;
-    }
-    let written = worker_process::in_transaction_as_keeper(|| {
-        register_commit_callback();
-        let Some(keys) = keys::active() else {
-            return 0;
-        };
-        let (now, later): (Vec<u32>, Vec<u32>) = slots.iter().partition(|slot| {
-            let mut entries = intake::taken(**slot).entries();
-            entries.all(|entry| table::has_partition(entry.at))
-        });
-        later.iter().for_each(|slot| intake::put_back(*slot));
-        for record in now.iter().map(|slot| intake::taken(*slot)) {
-            for entry in record.entries() {
-                append(&keys, &record.shape, entry, &record.fate);
-            }
-        }
-        for (role, count) in &overflow {
-            let fate = Fate::denied(Reason::RecorderFull, *count);
-            append(&keys, &overflowing(*role), &Entry::now(), &fate);
-        }
-        let written = now.len() + overflow.len();
-        WRITING.with(|writing| *writing = now);
-        written
-    });
-    if written == 0 {
-        intake::return_taken();
-    } else {
-        overflow
-            .iter()
-            .for_each(|(role, count)| refusals::settle_overflow(*role, *count));
-    }
-    written
-}
-
-/// A row that cannot be written ends this process; its successor tries again, and reads refuse meanwhile.
-fn append(keys: &Keys, shape: &Shape, entry: &Entry, fate: &Fate) {
-    if let Err(reason) = lane::append(keys, shape, entry, fate) {
-        error::raise(reason);
-    }
-}
-
-/// The shape of refusals of which only their caller and number are known.
-fn overflowing(role: u32) -> Shape {
-    let name = caller::role_name(role.into());
-    Shape {
-        session: role,
-        kind: AccessorKind::GatewayLookup,
-        zone: Zone::None,
-        fields: FieldSet::EMPTY,
-        role: name,
-        outer: name,
-        application: Short::EMPTY,
-        purpose: Short::EMPTY,
-        purpose_version: None,
-        trace: Short::EMPTY,
-        certificate: None,
-    }
-}
-
-fn register_commit_callback() {
-    if !REGISTERED.swap(true, Ordering::Relaxed) {
-        // SAFETY: a function of this library, registered once in this process.
-        unsafe { pg_sys::RegisterXactCallback(Some(free_written), std::ptr::null_mut()) };
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn free_written(
-    event: pg_sys::XactEvent::Type,
-    _argument: *mut std::ffi::c_void,
-) {
-    match event {
-        pg_sys::XactEvent::XACT_EVENT_COMMIT => WRITING.with(|writing| {
-            writing.iter().for_each(|slot| intake::written(*slot));
-            writing.clear();
-        }),
-        // The process ends with the ERROR that brought us here; its successor finds the slots TAKEN and returns them.
-        pg_sys::XactEvent::XACT_EVENT_ABORT => WRITING.with(Vec::clear),
-        _ => {}
     }
 }

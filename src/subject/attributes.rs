@@ -59,6 +59,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-fn bounded(text: &str) -> bool {
+/// Whether a text attribute has a length it may have.
+pub fn bounded(text: &str) -> bool {
     (1..=MAX_TEXT_BYTES).contains(&text.len())
 }

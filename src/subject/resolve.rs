@@ -24,7 +24,7 @@ sql_function!(pii_resolve, pg_finfo_pii_resolve, run);
 /// Run as `identity_reader`: the row-level policy lets it see what the caller's zone may see.
 static SUBJECT: Statement = Statement::read(
     c"SELECT vertical, consent_status, erased_at IS NOT NULL, generation, erasure_generation,
-             name_ct, email_ct, phone_ct, address_ct, ssn_ct, dob_ct
+             name_ct, email_ct, phone_ct, address_ct, ssn_ct, dob_ct, consent_valid_until
         FROM identity.subjects WHERE candidate_id = $1",
     &[pg_sys::UUIDOID],
 );

@@ -27,7 +27,7 @@ pub const MAX_IDS: usize = 1000;
 /// Run as `identity_reader`: the row-level policy lets it see what the caller's zone may see.
 static SUBJECTS: Statement = Statement::read(
     c"SELECT vertical, consent_status, erased_at IS NOT NULL, generation, erasure_generation,
-             name_ct, email_ct, phone_ct, address_ct, ssn_ct, dob_ct, candidate_id
+             name_ct, email_ct, phone_ct, address_ct, ssn_ct, dob_ct, candidate_id, consent_valid_until
         FROM identity.subjects WHERE candidate_id = ANY ($1)",
     &[pg_sys::UUIDARRAYOID],
 );

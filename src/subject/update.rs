@@ -19,7 +19,8 @@ sql_function!(pii_update, pg_finfo_pii_update, run);
 
 /// Run as `identity_reader`: what the caller's zone does not see it does not change.
 static SUBJECT: Statement = Statement::read(
-    c"SELECT vertical, consent_status, erased_at IS NOT NULL, generation, erasure_generation FROM identity.subjects WHERE candidate_id = $1",
+    c"SELECT vertical, consent_status, erased_at IS NOT NULL, generation, erasure_generation, consent_valid_until
+        FROM identity.subjects WHERE candidate_id = $1",
     &[pg_sys::UUIDOID],
 );
 

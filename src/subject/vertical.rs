@@ -21,7 +21,7 @@ const MAX_IDS: usize = 1000;
 const ROW_BYTES: usize = 128;
 
 static SUBJECT: Statement =
-    Statement::read(c"SELECT vertical, consent_status, erased_at IS NOT NULL, generation FROM identity.subjects WHERE candidate_id = $1", &[pg_sys::UUIDOID]);
+    Statement::read(c"SELECT vertical, consent_status, erased_at IS NOT NULL, generation, consent_valid_until FROM identity.subjects WHERE candidate_id = $1", &[pg_sys::UUIDOID]);
 
 static ANSWER: RowType = RowType::new(&[
     (c"vertical", pg_sys::TEXTOID),

@@ -224,6 +224,11 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def logs(lines: int = 60) -> list[tuple[str, str]]:
+    """What the servers that are there last wrote."""
+    return [(str(cluster.log), "\n".join(cluster.log.read_text(errors="replace").splitlines()[-lines:])) for cluster in _live if cluster.log.exists()]
+
+
 def destroy_all() -> None:
     for cluster in list(_live):
         cluster.destroy()

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from cluster import Cluster, destroy_all
+from cluster import Cluster, destroy_all, logs
 from vault import Vault
 
 
@@ -21,6 +21,15 @@ def pytest_collection_modifyitems(config, items):
             if item.get_closest_marker("long"):
                 item.add_marker(skipped)
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure comes with what the servers had to say: some cannot be had a second time."""
+    report = yield
+    if report.failed and call.when == "call":
+        report.sections += [(f"end of {name}", end) for name, end in logs()]
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +85,54 @@ def gateway(vault):
     conn = vault.gateway()
     yield conn
     conn.close()  # not `with`: that would try to commit in a session that the test has cut off
+
+
+@pytest.fixture
+def moved(vault):
+    """moved(token, version, effective, changed): what the row would be had the clock been elsewhere then. Put back at the end: both times are on the chain."""
+    before = {}
+
+    def move(token: str, version: int, effective: str, changed: str) -> None:
+        row = vault.sql("SELECT effective_at, changed_at FROM identity.purpose_versions WHERE purpose_token = %s AND version = %s", (token, version))
+        before.setdefault((token, version), tuple(row[0].values()))
+        unguarded(effective, changed, (token, version))
+
+    def unguarded(effective: str, changed: str, parameters: tuple) -> None:
+        with vault.admin.transaction():
+            vault.sql("ALTER TABLE identity.purpose_versions DISABLE TRIGGER supersede_only")
+            vault.sql(
+                f"UPDATE identity.purpose_versions SET effective_at = {effective}, changed_at = {changed} WHERE purpose_token = %s AND version = %s",
+                parameters,
+            )
+            vault.sql("ALTER TABLE identity.purpose_versions ENABLE ALWAYS TRIGGER supersede_only")
+
+    yield move
+    for place, times in before.items():
+        unguarded("%s", "%s", (*times, *place))
+    vault.verify()
+
+
+@pytest.fixture
+def dba(vault):
+    with vault.connect(vault.login("identity_dba")) as conn:
+        yield conn
+
+
+@pytest.fixture
+def approver(vault):
+    with vault.connect(vault.login("identity_approver")) as conn:
+        yield conn
+
+
+@pytest.fixture
+def wide(vault):
+    """A purpose that reaches the social security number, approved and in effect."""
+    return vault.purpose(fields=["name", "ssn"], daily_volume_cap=100)
+
+
+@pytest.fixture
+def narrow(vault):
+    return vault.purpose(fields=["name"], daily_volume_cap=100)
 
 
 def pytest_unconfigure(config):

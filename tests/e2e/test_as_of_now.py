@@ -6,6 +6,7 @@ import time
 import psycopg
 import pytest
 
+from cluster import wait_until
 from vault import RESOLVE, read, reason_of, refused_read
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
@@ -85,6 +86,8 @@ def test_revocation_binds_a_long_single_statement(vault, gateway, level):
     assert not thread.is_alive(), "the statement goes on after the revocation"
     assert reason_of(outcome["error"]) == ("42501", "purpose_revoked")
     gateway.execute("ROLLBACK")
+    settled = "SELECT FROM identity.identity_status() WHERE item = 'recorder queue' AND state LIKE '0 held, 0 waiting%'"
+    wait_until(lambda: vault.sql(settled), "the recorder to write")
     read_before = vault.outcomes(gateway.info.user).get("rolled_back", 0)
     assert 1 < read_before < 190
     vault.leaves(gateway, rolled_back=read_before, denied=1)

@@ -211,6 +211,6 @@ def test_purpose_that_makes_no_sense_is_refused(vault, column, value, expected):
             *expected,
             secrets=[SECRET],
         )
-    assert not vault.sql("SELECT FROM identity.purpose_definitions WHERE purpose_token = %s", (values["purpose_token"],))
+    assert not vault.sql("SELECT 1 FROM identity.purpose_definitions WHERE purpose_token = %s", (values["purpose_token"],))
     (row,) = vault.leaves(dba, denied=1)
     assert SECRET not in str(row)

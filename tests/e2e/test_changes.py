@@ -226,6 +226,13 @@ def test_generations_are_those_of_now_in_an_old_snapshot(vault, gateway):
         assert (subject.id, 1) in {row[1:] for row in gateway.execute(CHANGES, (0, 10_000)).fetchall()}
 
 
+def test_revoked_login_is_told_nothing(vault, gateway):
+    with vault.connect(vault.dba) as dba:
+        dba.execute("SELECT identity.caller_revoke(%s, 'a test')", (gateway.info.user,))
+    refused(gateway, CHANGES, (0, 10), "42501", "caller_revoked")
+    refused(gateway, GENERATIONS, ([uuid7()],), "42501", "caller_revoked")
+
+
 def test_gateways_cannot_read_or_write_the_tables_of_the_feed(vault, gateway):
     for table in TABLES:
         for statement in (f"SELECT * FROM identity.{table}", f"DELETE FROM identity.{table}", f"TRUNCATE identity.{table}",

@@ -99,7 +99,9 @@ def test_what_postgresql_cannot_read_is_not_in_the_server_log(vault, gateway, qu
     "SELECT identity.pii_register('t.all', '[\"%s\"]')",
     "SELECT identity.pii_resolve('0190a000-0000-7000-8000-000000000000', '%s', '{name}')",
     "SELECT identity.pii_nonsense('%s')",
-], ids=["refused", "bad", "purpose", "no_such_function"])
+    "SELECT identity.pii_register('t.all', '{\"ssn\": %s')",
+    "SELECT '%s'::int, identity.pii_vertical('0190a000-0000-7000-8000-000000000000')",
+], ids=["refused", "bad", "purpose", "no_such_function", "json", "integer"])
 def test_a_literal_in_a_statement_that_fails_is_not_in_the_server_log(vault, gateway, statement):
     """STATEMENT comes with every ERROR at default settings."""
     secret = "Canary" + gateway.info.user.replace("_", "") + "Literal"

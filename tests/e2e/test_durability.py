@@ -85,12 +85,9 @@ def test_commit_waits_for_the_configured_standby(vault, wish):
     conn.execute(f"SET synchronous_commit = {wish}")
     conn.execute("BEGIN")
     read(conn, subject)
-    vault.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody_there'")
     done = threading.Event()
     try:
-        vault.cluster.reload()
-        wait_until(lambda: vault.sql("SHOW synchronous_standby_names")[0]["synchronous_standby_names"] == "nobody_there", "the reload")
-        wait_until(lambda: conn.execute("SHOW synchronous_standby_names").fetchone()[0] == "nobody_there", "the reload in the session")
+        vault.name_a_standby_that_is_not_there()
 
         def commit():
             conn.execute("COMMIT")
@@ -100,8 +97,7 @@ def test_commit_waits_for_the_configured_standby(vault, wish):
         vault.wait_backend(role, "wait_event = 'SyncRep'")
         assert not done.wait(0.3), "COMMIT returned without the standby"
     finally:
-        vault.sql("ALTER SYSTEM RESET synchronous_standby_names")
-        vault.cluster.reload()
+        vault.name_no_standby()
     assert done.wait(10), "COMMIT still waits"
     vault.leaves(role, committed=1)
 

@@ -278,10 +278,57 @@ def test_settings_of_the_database_stop_neither_recorder_nor_maintenance(owned, m
                 lambda: one(admin, "SELECT count(*) FROM identity.settings_history") == before + 1, "the settings on the record", timeout=15
             )
             assert one(admin, workers) == pids and len(pids) == 2, "a worker ended"
+            assert "set aside" not in owned.log.read_text(), "the recorder could not write at its first try"
             assert one(admin, "SELECT bool_and(ok) FROM identity.ledger_verify(true)")
     finally:
         with owned.connect(dbname="postgres") as admin:
             admin.execute("ALTER DATABASE identity RESET ALL")
+
+
+def test_tables_of_the_workers_are_heaps_whatever_the_database_says(owned, monkeypatch):
+    """Rows are written below SQL as a heap's are; into another kind of table they must not go."""
+    monkeypatch.setenv("PGOPTIONS", MINE + " -c default_table_access_method=heap")
+    with owned.connect() as admin:
+        admin.execute("CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler")
+        with owned.connect("owner_of_database") as owner:
+            owner.execute("ALTER DATABASE identity SET default_table_access_method = 'other'")
+        missing = one(admin, FARTHEST)
+        admin.execute(f"DROP TABLE identity.{missing}")
+    try:
+        owned.restart()
+        with owned.connect() as admin:
+            wait_until(lambda: one(admin, FARTHEST) == missing, "maintenance to make the partition", timeout=15)
+            assert one(admin, f"SELECT amname FROM pg_class c JOIN pg_am a ON a.oid = relam WHERE c.oid = 'identity.{missing}'::regclass") == "heap"
+    finally:
+        with owned.connect() as admin:
+            admin.execute("ALTER DATABASE identity RESET ALL; DROP ACCESS METHOD other")
+
+
+def test_operators_of_the_databases_owner_are_not_called_by_the_workers(owned, monkeypatch):
+    monkeypatch.setenv("PGOPTIONS", MINE + " -c search_path=pg_catalog")
+    with owned.connect("owner_of_database") as owner:
+        owner.execute("""
+            CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC;
+            CREATE SEQUENCE trap.hijacked; GRANT ALL ON SEQUENCE trap.hijacked TO PUBLIC;
+            CREATE FUNCTION trap.caught() RETURNS boolean LANGUAGE plpgsql AS $$
+              BEGIN PERFORM nextval('trap.hijacked'); RETURN true; END $$;
+            CREATE FUNCTION trap.le(name, text) RETURNS boolean LANGUAGE sql AS 'SELECT trap.caught()';
+            CREATE FUNCTION trap.eq(oid, oid) RETURNS boolean LANGUAGE sql AS 'SELECT trap.caught()';
+            CREATE OPERATOR trap.<= (LEFTARG = name, RIGHTARG = text, FUNCTION = trap.le);
+            CREATE OPERATOR trap.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = trap.eq);
+            ALTER DATABASE identity SET search_path = trap, pg_catalog""")
+    try:
+        owned.restart()
+        with owned.connect() as admin:
+            wait_until(lambda: healthy(admin), "unlock")
+            with owned.connect("gw") as gw, pytest.raises(psycopg.Error):
+                gw.execute("SELECT * FROM identity.pii_resolve(gen_random_uuid(), 'fill_validation', '{ssn}')")
+            denied = "SELECT count(*) FROM identity.pii_access_log WHERE accessor_role = 'gw' AND denial = 'field_not_allowed' AND accessed_at > pg_postmaster_start_time()"
+            wait_until(lambda: one(admin, denied) == 1, "the recorder to write")
+            assert not one(admin, "SELECT is_called FROM trap.hijacked"), "a worker ran what the database's owner wrote"
+    finally:
+        with owned.connect() as admin:
+            admin.execute("ALTER DATABASE identity RESET ALL; DROP SCHEMA trap CASCADE")
 
 
 def healthy(admin) -> bool:
@@ -296,11 +343,9 @@ def healthy(admin) -> bool:
 # -- how far a commit goes --------------------------------------------------------
 def waits_for_standby(vault, subject) -> bool:
     """With a synchronous standby that does not exist, a commit at level `on` waits until somebody gives it up."""
-    vault.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    vault.cluster.reload()
+    vault.name_a_standby_that_is_not_there()
     conn = vault.gateway(autocommit=False)
     role = conn.info.user
-    wait_until(lambda: conn.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",), "the reload")
 
     def recorded() -> bool:
         # Where the database overrides the level, the recorder takes a reload in by starting anew.
@@ -312,7 +357,6 @@ def waits_for_standby(vault, subject) -> bool:
         return True
 
     try:
-        time.sleep(0.5)
         wait_until(recorded, "the recorder")
         conn.pgconn.send_query(b"COMMIT")
         try:
@@ -321,8 +365,7 @@ def waits_for_standby(vault, subject) -> bool:
         except AssertionError:
             return False
     finally:
-        vault.sql("ALTER SYSTEM RESET synchronous_standby_names")
-        vault.cluster.reload()
+        vault.name_no_standby()
         conn.close()
 
 

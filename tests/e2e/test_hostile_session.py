@@ -211,17 +211,8 @@ def test_lc_messages_does_not_translate_the_reason(vault, gateway):
 
 
 def test_session_cannot_change_our_settings(vault, gateway):
-    for setting in ("database", "allow_dev_keys", "recorder_slots", "require_mtls"):
+    for setting in ("database", "allow_dev_keys", "recorder_slots", "require_mtls", "purpose_approval", "service_daily_ceiling"):
         with pytest.raises((psycopg.errors.CantChangeRuntimeParam, psycopg.errors.InsufficientPrivilege)):
             gateway.execute(f"SET identity_pgx.{setting} = DEFAULT")
     with pytest.raises(psycopg.Error):  # the prefix is reserved
         gateway.execute("SET identity_pgx.no_such_thing = 'on'")
-
-
-def test_parallel_workers_do_not_run_our_functions(vault, gateway):
-    subject = vault.subject()
-    gateway.execute("CREATE TEMP TABLE ids AS SELECT %s::uuid AS id FROM generate_series(1, 50)", (subject.id,))
-    gateway.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0")
-    got = gateway.execute("SELECT count(*) FROM ids, identity.pii_resolve(id, 't.all', '{name}')").fetchone()
-    assert got == (50,)
-    vault.leaves(gateway, committed=50)

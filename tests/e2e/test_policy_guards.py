@@ -2,6 +2,7 @@
 import psycopg
 import pytest
 
+from cluster import wait_until
 from test_install import GROUPS, OWNERS, bare, refuses_to_install  # noqa: F401
 from vault import said
 
@@ -16,6 +17,22 @@ def test_policy_is_not_deleted_even_by_a_superuser(vault, table, attempt, replic
         with pytest.raises(psycopg.errors.InsufficientPrivilege) as caught, admin.transaction():
             admin.execute(attempt.format(t=f"identity.{table}"))
         assert caught.value.diag.message_detail.startswith("reason: append_only")
+
+
+@pytest.mark.parametrize("replication_role", ["origin", "replica", "local"])
+@pytest.mark.parametrize(
+    "attempt", ["UPDATE {t} SET settings = '{{}}'", "UPDATE {t} SET access_id = access_id", "DELETE FROM {t}", "TRUNCATE {t}", "TRUNCATE {t} CASCADE"]
+)
+def test_settings_once_recorded_stay_even_for_a_superuser(vault, attempt, replication_role):
+    recorded = "SELECT access_id, settings::text FROM identity.settings_history ORDER BY 1"
+    wait_until(lambda: vault.sql(recorded), "the settings on the record")
+    with vault.cluster.connect() as admin, admin.transaction(force_rollback=True):
+        before = admin.execute(recorded).fetchall()
+        admin.execute(f"SET LOCAL session_replication_role = {replication_role}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as caught, admin.transaction():
+            admin.execute(attempt.format(t="identity.settings_history"))
+        assert caught.value.diag.message_detail.startswith("reason: append_only")
+        assert admin.execute(recorded).fetchall() == before
 
 
 @pytest.mark.parametrize("replication_role", ["origin", "replica"])

@@ -158,3 +158,16 @@ def test_client_that_vanishes_behind_the_pooler_leaves_a_row(vault, pool):
     client.execute(RESOLVE, (subject.id, "t.all", ["name"]))
     client.close()
     vault.leaves(role, rolled_back=1)
+
+
+def test_revocation_of_a_caller_binds_a_pooled_session(vault, pool, dba):
+    role, subject = pool.login(*ONBOX), vault.subject()
+    with pool.connect(role) as first, pool.connect(role) as second:
+        read(first, subject)
+        read(second, subject)
+        dba.execute("SELECT identity.caller_revoke(%s, 'x')", (role,))
+        for conn in (first, second):
+            refused_read(conn, subject, "42501", "caller_revoked")
+        dba.execute("SELECT identity.caller_reinstate(%s)", (role,))
+        read(second, subject)
+    vault.leaves(role, committed=3, denied=2)

@@ -5,15 +5,9 @@ import pytest
 
 from vault import read, refused_read
 
-UPSERT = """INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, auth_tier, allowed_roles)
-            VALUES (%s, %s, %s, 'service', '{identity_gateway}')
+UPSERT = """INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, auth_tier, allowed_roles, daily_volume_cap)
+            VALUES (%s, %s, %s, 'service', '{identity_gateway}', 1000)
             ON CONFLICT (purpose_token) DO UPDATE SET description = excluded.description, allowed_fields = excluded.allowed_fields"""
-
-
-@pytest.fixture
-def dba(vault):
-    with vault.connect(vault.login("identity_dba")) as conn:
-        yield conn
 
 
 def versions(vault, token: str) -> list[tuple]:
@@ -73,6 +67,8 @@ def test_purpose_that_is_not_committed_allows_nothing(vault):
         both.execute("ROLLBACK TO a")
         both.execute("COMMIT")
         read(both, subject, "t.own")
+        refused_read(both, subject, "42501", "field_not_allowed", "t.widened", ["ssn"])
+        vault.approve("t.widened")
         read(both, subject, "t.widened", ["ssn"])
 
 

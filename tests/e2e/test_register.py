@@ -68,7 +68,7 @@ def test_rolled_back_register_leaves_nobody_and_its_request_is_free_again(vault,
     with gateway.transaction(force_rollback=True):
         lost = register(gateway, request_id=request)
     assert "committed" not in vault.outcomes(gateway.info.user)
-    assert not vault.sql("SELECT FROM identity.subjects WHERE candidate_id = %s", (lost,))
+    assert not vault.sql("SELECT 1 FROM identity.subjects WHERE candidate_id = %s", (lost,))
     assert register(gateway, request_id=request) != lost
 
 

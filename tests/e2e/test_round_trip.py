@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from cluster import BINDIR, run_as_owner, wait_until
-from vault import Vault, read, refused_read
+from consent import history, now, record, rfc3339, state, template, texts
+from vault import ONBOX, Vault, read, refused_read
 
 
 def tool(cluster, name: str, *arguments, **kwargs):
@@ -40,7 +41,8 @@ def restored(vault, fresh, *options):
 def source(fresh):
     vault = Vault(fresh())
     vault.kept = vault.subject("healthcare", name="Ada", ssn="900-00-0001")
-    with vault.gateway() as one, vault.gateway() as two:
+    vault.shut_out = vault.login(*ONBOX)
+    with vault.gateway() as one, vault.connect(vault.shut_out) as two:
         for _ in range(3):
             read(one, vault.kept, fields=["name", "ssn"])
             read(two, vault.kept)
@@ -53,11 +55,22 @@ def source(fresh):
         dba.execute("UPDATE identity.purpose_definitions SET description = 'second' WHERE purpose_token = 't.contact'")
         dba.execute("UPDATE identity.purpose_definitions SET description = 'third' WHERE purpose_token = 't.contact'")
     vault.revoke(vault.purpose("t.revoked"))
+    vault.consenting = vault.subject("general", "pending_first_contact", name="Mary")
+    vault.template = template(vault, valid_for="1 year 2 days")
+    template(vault, effective_at=now(days=40))
+    with vault.gateway() as gateway:
+        record(gateway, vault.consenting, "given", vault.template, {"letter": "of the first"})
+        record(gateway, vault.consenting, "withdrawn")
+        record(gateway, vault.consenting, "given", vault.template, {"given_at": rfc3339(now()), "letter": "of the second"})
+        gateway.execute("SELECT identity.eu_record(%s, true, 'contract')", (vault.consenting.id,))
+    with vault.connect(vault.dba) as dba:
+        dba.execute("UPDATE identity.purpose_definitions SET allowed_fields = '{name,email,phone,ssn}' WHERE purpose_token = 't.contact'")  # waits
+        dba.execute("SELECT identity.caller_revoke(%s, 'a test')", (vault.shut_out,))
     vault.change(vault.kept.id, {"ssn": "900-00-0001"})
     # What the maintenance process writes by itself would come between the dump and the count.
     settled = "SELECT EXISTS (SELECT FROM identity.settings_history) AND NOT EXISTS (SELECT FROM identity.subject_changes_pending) AS done"
     wait_until(lambda: vault.sql(settled)[0]["done"], "the maintenance process to have done its work")
-    assert vault.sql("SELECT count(*) AS n FROM identity.subject_changes") == [{"n": 1}]
+    assert vault.sql("SELECT count(*) AS n FROM identity.subject_changes WHERE candidate_id = %s", (vault.kept.id,)) == [{"n": 1}]
     return vault
 
 
@@ -69,25 +82,40 @@ def test_round_trip_into_another_cluster(source, fresh, options):
 
     copy = Vault.__new__(Vault)  # the roles are there already
     copy.cluster, copy.admin = target, target.connect(row_factory=psycopg.rows.dict_row)
-    copy.dba, copy.auditor, copy.worker = source.dba, source.auditor, source.worker
+    copy.dba, copy.approver, copy.auditor, copy.worker = source.dba, source.approver, source.auditor, source.worker
     copy.verify()
 
     query = "SELECT version, description, changed_by, effective_at, superseded_at FROM identity.purpose_versions WHERE purpose_token = 't.contact' ORDER BY 1"
-    assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 3
+    assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 4
+
+    for kept in (state, history, texts):
+        assert kept(copy, source.consenting) == kept(source, source.consenting)
+    query = "SELECT * FROM identity.consent_versions ORDER BY kind, ordinal"
+    assert copy.sql(query) == source.sql(query) and len(copy.sql(query)) == 2
 
     taken = {row["access_id"] for row in copy.sql("SELECT access_id FROM identity.pii_access_log")}
     sessions = [copy.connect(role) for role in copy_gateways(copy)]
+    with copy.connect(source.shut_out) as conn:
+        refused_read(conn, source.kept, "42501", "caller_revoked")
     for conn in sessions:
         for _ in range(5):
             access_id = read(conn, source.kept, fields=["name", "ssn"])
             assert access_id not in taken, "a lane was forked"
             taken.add(access_id)
         refused_read(conn, source.kept, "42501", "purpose_revoked", "t.revoked")
+        refused_read(conn, source.kept, "42501", "field_not_allowed", "t.contact", ["ssn"])  # not yet approved there either
     for conn in sessions:
         conn.close()
     copy.verify()
 
     copy.purpose("t.later")  # migrations go on, guards are on
+    later = template(copy, version="t.later")
+    with copy.connect(copy_gateways(copy)[0]) as gateway:
+        read(gateway, source.consenting)
+        record(gateway, source.consenting, "withdrawn")
+        refused_read(gateway, source.consenting, "42501", "consent")
+        record(gateway, source.consenting, "given", later, {"given_at": rfc3339(now())})
+    assert copy.sql(query)[-1]["ordinal"] == 3
     copy.revoke("t.later")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         copy.sql("DELETE FROM identity.pii_access_log")
@@ -98,7 +126,7 @@ def test_round_trip_into_another_cluster(source, fresh, options):
 
 def copy_gateways(vault) -> list[str]:
     rows = vault.sql(
-        "SELECT rolname FROM pg_roles WHERE rolcanlogin AND pg_has_role(oid, 'identity_zone_onbox', 'member') AND NOT rolsuper ORDER BY 1"
+        "SELECT rolname FROM pg_roles WHERE rolcanlogin AND pg_has_role(oid, 'identity_zone_onbox', 'member') AND NOT rolsuper AND rolname NOT IN (SELECT role FROM identity.caller_revocations) ORDER BY 1"
     )
     return [row["rolname"] for row in rows]
 

@@ -2,9 +2,8 @@
 import psycopg
 import pytest
 
-from cluster import wait_until
 from test_recorder import Stopped, attempt, small  # noqa: F401
-from vault import Vault, read, refused_read
+from vault import read
 
 
 def test_advisory_locks_of_a_session_hold_no_reader_up(vault, gateway):
@@ -42,18 +41,3 @@ def test_cancelled_recorder_is_the_same_afterwards(small):  # noqa: F811
             read(gateway, small.subject())
         small.leaves(gateway, rolled_back=1)
     assert Stopped(small).pid == pid
-
-
-def test_what_a_recorder_took_and_did_not_live_to_write_is_written_by_the_next(fresh):
-    vault = Vault(fresh())
-    withdrawn = vault.subject(consent="withdrawn")
-    log = vault.sql("SELECT 'identity.pii_access_log_' || to_char(now() AT TIME ZONE 'UTC', '\"y\"YYYY\"m\"MM') AS name")[0]["name"]
-    with vault.gateway() as gateway:
-        refused_read(gateway, withdrawn, "42501", "consent")
-        vault.leaves(gateway, denied=1)
-        vault.sql(f"CREATE UNIQUE INDEX stumble ON {log} (accessor_role, denial)")
-        refused_read(gateway, withdrawn, "42501", "consent")
-        wait_until(lambda: '"identity_pgx recorder"' in vault.cluster.log.read_text(), "the recorder to stumble and leave")
-        vault.sql("DROP INDEX identity.stumble")
-        vault.leaves(gateway, denied=2)
-    vault.verify()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 import pytest
+from psycopg.pq import ExecStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -39,6 +40,7 @@ class Vault:
         self.cluster = cluster
         self.admin = cluster.connect(row_factory=dict_row)
         self.dba = self.login("identity_dba", name="t_dba")
+        self.approver = self.login("identity_approver", name="t_approver")
         self.auditor = self.login("identity_auditor", name="t_auditor")
         self.worker = self.login("identity_worker", name="t_worker")
         self.purpose("t.all", FIELDS, phi_access=True)
@@ -89,7 +91,20 @@ class Vault:
                 f"INSERT INTO identity.purpose_definitions ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
                 list(values.values()),
             )
+        self.approve(token)
         return token
+
+    def pending(self, token: str) -> int | None:
+        """The newest version, if it waits for approval."""
+        newest = self.sql("SELECT version, needs_approval AND approved_by IS NULL AS waits FROM identity.purpose_versions WHERE purpose_token = %s ORDER BY 1 DESC LIMIT 1", (token,))
+        return newest[0]["version"] if newest and newest[0]["waits"] else None
+
+    def approve(self, token: str) -> None:
+        """The second person, where one is needed."""
+        version = self.pending(token)
+        if version is not None:
+            with self.connect(self.approver) as approver:
+                approver.execute("SELECT identity.purpose_approve(%s, %s)", (token, version))
 
     def revoke(self, token: str) -> None:
         with self.connect(self.dba) as dba:
@@ -145,9 +160,34 @@ class Vault:
         )
         return row["pid"]
 
+    def name_a_standby_that_is_not_there(self) -> None:
+        """From here on commits wait, as soon as the checkpointer has heard of it: until then they do not, whatever a session is told by SHOW."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        self.cluster.reload()
+        cancelled = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+        with self.cluster.connect() as probe:
+            probe.execute("SET synchronous_commit = on")
+
+            def waited() -> bool:
+                probe.pgconn.send_query(b"SELECT pg_logical_emit_message(true, '', '')")
+                seen = False
+                while probe.pgconn.is_busy():
+                    seen = seen or bool(self.sql(cancelled, (probe.info.backend_pid,)))
+                    probe.pgconn.consume_input()
+                while probe.pgconn.get_result():
+                    pass
+                return seen
+
+            wait_until(waited, "a commit to wait")
+
+    def name_no_standby(self) -> None:
+        self.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        self.cluster.reload()
+
     def sql(self, query: str, params=None) -> list[dict]:
         done = self.admin.execute(query, params)
-        return done.fetchall() if done.description else []
+        # Not `description`: a result without columns has none, and rows all the same.
+        return done.fetchall() if done.pgresult.status == ExecStatus.TUPLES_OK else []
 
 
 def read(conn: psycopg.Connection, subject: Subject, purpose: str = "t.all", fields=("name",)):

@@ -166,6 +166,10 @@ def event_digest(installation: bytes, kind: str, pairs: list) -> bytes:
     return sha256(lp(b"identity_pgx/event/v1") + installation + lp(kind.encode()) + body)
 
 
+def evidence_digest(salt: bytes, text: str) -> bytes:
+    return sha256(lp(b"identity_pgx/evidence/v1") + salt + lp(text.encode()))
+
+
 def cert_fingerprint(issuer: str, serial: str) -> bytes:
     return sha256(lp(b"identity_pgx/cert/v1") + lp(issuer.encode()) + lp(serial.encode()))
 

@@ -100,6 +100,11 @@ def event_agrees(v: dict) -> bool:
     return formats.event_digest(installation, v["kind"], v["pairs"]) == digest
 
 
+def evidence_agrees(v: dict) -> bool:
+    salt, digest = of_hex(v, "salt", "digest")
+    return formats.evidence_digest(salt, v["text"]) == digest
+
+
 def certificate_agrees(v: dict) -> bool:
     return formats.cert_fingerprint(v["issuer"], v["serial"]).hex() == v["fingerprint"]
 
@@ -116,6 +121,7 @@ SECTIONS = {
     "leaves": leaf_agrees,
     "chains": chain_agrees,
     "events": event_agrees,
+    "evidence": evidence_agrees,
     "certificates": certificate_agrees,
     "candidates": candidate_agrees,
 }

@@ -1,4 +1,4 @@
-//! Digests of events and certificates. Specified in `docs/spec/events.md`.
+//! Digests of events, of texts beside them, and of certificates. Specified in `docs/spec/events.md`.
 
 use crate::framing::Hash;
 use crate::json::{Object, key_order};
@@ -20,6 +20,19 @@ pub fn event_digest(installation: &[u8; 16], kind: &str, pairs: &[(&str, &str)])
         .raw(installation)
         .lp(kind.as_bytes())
         .raw(&object.finish())
+        .finish()
+}
+
+/// The digest that stands on the chain for a free text about a subject: `SHA-256(LP(
+/// "identity_pgx/evidence/v1") ‖ salt ‖ LP(text))`.
+///
+/// The text lies beside its salt where both can be erased; what stays then tells nothing about it,
+/// since the salt was random and is gone.
+#[must_use]
+pub fn evidence_digest(salt: &[u8; 16], text: &str) -> [u8; 32] {
+    Hash::tagged("identity_pgx/evidence/v1")
+        .raw(salt)
+        .lp(text.as_bytes())
         .finish()
 }
 

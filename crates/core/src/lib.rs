@@ -10,11 +10,13 @@
 //! | [`vocabulary`] | the closed word lists that rows and purposes use |
 //! | [`reason`] | the codes of refusals |
 //! | [`decision`] | may this call read these fields? |
+//! | [`approval`] | does a purpose version need a second person? |
 //! | [`key`] | keys that cannot be printed or cloned, and their check values |
 //! | [`envelope`] | one encrypted field |
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
-//! | [`digest`] | digests of events and certificates |
+//! | [`digest`] | digests of events, of texts beside them, and of certificates |
+//! | [`moment`] | instants that a client wrote down, and as texts in events |
 //! | [`candidate`] | subject ids (UUID version 7) |
 //! | [`trace`] | the shape of trace ids and purpose tokens |
 //!
@@ -31,6 +33,7 @@
     )
 )]
 
+pub mod approval;
 pub mod candidate;
 pub mod chain;
 pub mod decision;
@@ -39,6 +42,7 @@ pub mod envelope;
 pub mod field;
 pub mod key;
 pub mod leaf;
+pub mod moment;
 pub mod reason;
 pub mod trace;
 pub mod vocabulary;
@@ -51,10 +55,11 @@ mod kdf;
 mod padding;
 mod words;
 
+pub use approval::{ApprovalPolicy, Content, needs_approval};
 pub use candidate::candidate_id;
 pub use chain::{Finding, Head, LaneVerifier, genesis, link};
 pub use decision::{Purpose, Subject, may_read, may_use};
-pub use digest::{cert_fingerprint, event_digest};
+pub use digest::{cert_fingerprint, event_digest, evidence_digest};
 pub use envelope::{
     EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES, key_version, open, seal,
 };
@@ -64,6 +69,6 @@ pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
 pub use reason::Reason;
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
-    AccessorKind, AuthTier, ChainKind, ConsentSet, ConsentStatus, Membership, Outcome, Route,
-    Vertical, Zone,
+    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, Membership, Outcome,
+    Route, Vertical, Zone,
 };

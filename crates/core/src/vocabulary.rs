@@ -75,6 +75,18 @@ impl ConsentStatus {
     }
 }
 
+words! {
+    /// What a text is about that a subject agrees to, or is told.
+    pub enum ConsentKind : as_str {
+        /// The use of its data.
+        General = "general",
+        /// The collection of biometrics.
+        Biometric = "biometric",
+        /// The published schedule by which biometrics are destroyed: shown, not agreed to.
+        RetentionSchedule = "retention_schedule",
+    }
+}
+
 /// A set of consent states: those a purpose accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConsentSet(u8);
@@ -94,6 +106,12 @@ impl ConsentSet {
     #[must_use]
     pub const fn contains(self, status: ConsentStatus) -> bool {
         self.0 & 1 << status as u8 != 0
+    }
+
+    /// Whether every state of this set is in `other`.
+    #[must_use]
+    pub const fn is_subset_of(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) use words;
 mod tests {
     use crate::key::KeyKind;
     use crate::{
-        AccessorKind, AuthTier, ChainKind, ConsentStatus, Field, Outcome, Reason, Route, Vertical,
-        Zone,
+        AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentStatus, Field, Outcome, Reason,
+        Route, Vertical, Zone,
     };
 
     macro_rules! round_trip {
@@ -74,6 +74,7 @@ mod tests {
             Field.name: 6, Vertical.as_str: 5, Route.as_str: 2, ConsentStatus.as_str: 5,
             Zone.as_str: 3, AuthTier.as_str: 2, Outcome.as_str: 3, ChainKind.as_str: 2,
             AccessorKind.as_str: 20, Reason.code: 31, KeyKind.as_str: 2,
+            ConsentKind.as_str: 3,
         );
     }
 }

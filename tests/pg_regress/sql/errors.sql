@@ -42,7 +42,7 @@ SELECT identity.pii_register('rg.contact', '{"name": "x"}', '{"vertical": "gener
 \echo :SQLSTATE
 SELECT identity.pii_register('rg.contact', jsonb_build_object('name', repeat('SECRET', 200)));
 \echo :SQLSTATE
--- 42501 field_not_allowed, purpose_role, purpose_revoked, tier, consent, phi_access
+-- 42501 field_not_allowed, purpose_role, purpose_revoked, purpose_unapproved, tier, consent, phi_access
 SELECT * FROM identity.pii_resolve(:grace, 'rg.contact', '{name,ssn}');
 \echo :SQLSTATE
 SELECT identity.pii_register('rg.contact', '{"ssn": "SECRET"}');
@@ -50,6 +50,8 @@ SELECT identity.pii_register('rg.contact', '{"ssn": "SECRET"}');
 SELECT * FROM identity.pii_resolve(:grace, 'rg.nobody', '{name}');
 \echo :SQLSTATE
 SELECT * FROM identity.pii_resolve(:grace, 'rg.gone', '{name}');
+\echo :SQLSTATE
+SELECT * FROM identity.pii_resolve(:grace, 'rg.pending', '{name}');
 \echo :SQLSTATE
 SELECT * FROM identity.pii_resolve(:grace, 'rg.legal', '{name}');
 \echo :SQLSTATE
@@ -100,6 +102,34 @@ DELETE FROM identity.purpose_versions;
 \echo :SQLSTATE
 TRUNCATE identity.pii_access_log;
 \echo :SQLSTATE
+-- Approval and revocation of logins: role_conflict, caller_revoked, and arguments that name nothing
+SET SESSION AUTHORIZATION rg_approver;
+SELECT identity.purpose_approve('rg.pending', NULL);
+\echo :SQLSTATE
+SELECT identity.purpose_approve('rg.pending', 9);
+\echo :SQLSTATE
+SELECT identity.purpose_approve('SECRET', 1);
+\echo :SQLSTATE
+SELECT identity.purpose_approve('rg.gone', 1);
+\echo :SQLSTATE
+RESET SESSION AUTHORIZATION;
+SELECT identity.purpose_approve('rg.pending', 1);
+\echo :SQLSTATE
+SET SESSION AUTHORIZATION rg_dba;
+SELECT identity.caller_revoke('identity_gateway', 'a group');
+\echo :SQLSTATE
+SELECT identity.caller_revoke('rg_onbox', NULL);
+\echo :SQLSTATE
+SELECT identity.caller_reinstate('rg_onbox');
+\echo :SQLSTATE
+SELECT identity.caller_revoke('rg_cloud', 'a test');
+SET SESSION AUTHORIZATION rg_cloud;
+SELECT * FROM identity.pii_resolve(:grace, 'rg.contact', '{email}');
+\echo :SQLSTATE
+SELECT * FROM identity.my_purposes();
+\echo :SQLSTATE
+SET SESSION AUTHORIZATION rg_dba;
+SELECT identity.caller_reinstate('rg_cloud');
 -- A purpose that makes no sense
 SET SESSION AUTHORIZATION rg_dba;
 INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles) VALUES ('rg.bad', 'x', '{SECRET}', '{identity_gateway}');

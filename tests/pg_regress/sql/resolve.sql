@@ -52,4 +52,11 @@ SELECT pii FROM identity.pii_resolve(:grace, 'rg.contact', '{name,email}');
 RESET SESSION AUTHORIZATION;
 SET SESSION AUTHORIZATION rg_dba;
 UPDATE identity.purpose_definitions SET allowed_fields = '{name,email,phone}' WHERE purpose_token = 'rg.contact';
+-- One that widens what is sensitive waits for a second person.
+UPDATE identity.purpose_definitions SET allowed_fields = '{name,email,phone,dob}' WHERE purpose_token = 'rg.contact';
+SELECT version, allowed_fields, superseded_at IS NULL AS open, needs_approval, approved_by FROM identity.purpose_versions WHERE purpose_token = 'rg.contact' ORDER BY version;
+SET SESSION AUTHORIZATION rg_onbox;
+SELECT * FROM identity.my_purposes() WHERE purpose LIKE 'rg.%';
+SET SESSION AUTHORIZATION rg_dba;
+UPDATE identity.purpose_definitions SET allowed_fields = '{name,email,phone}' WHERE purpose_token = 'rg.contact';
 RESET SESSION AUTHORIZATION;

@@ -94,6 +94,12 @@ fn digests_agree() {
             pairs.reverse();
         }
     }
+    for v in frozen().evidence {
+        assert_eq!(
+            hex(&evidence_digest(&unhex_array(&v.salt), &v.text)),
+            v.digest
+        );
+    }
     for v in frozen().certificates {
         assert_eq!(hex(&cert_fingerprint(&v.issuer, &v.serial)), v.fingerprint);
     }

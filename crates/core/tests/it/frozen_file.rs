@@ -14,6 +14,7 @@ pub struct Frozen {
     pub leaves: Vec<Leaf>,
     pub chains: Vec<Chain>,
     pub events: Vec<Event>,
+    pub evidence: Vec<Evidence>,
     pub certificates: Vec<Certificate>,
     pub candidates: Vec<Candidate>,
 }
@@ -105,6 +106,13 @@ pub struct Event {
     pub installation: String,
     pub kind: String,
     pub pairs: Vec<(String, String)>,
+    pub digest: String,
+}
+
+#[derive(Deserialize)]
+pub struct Evidence {
+    pub salt: String,
+    pub text: String,
     pub digest: String,
 }
 

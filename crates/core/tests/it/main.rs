@@ -1,5 +1,6 @@
 //! Tests of the public API, one module a promise. One binary: they link once.
 
+mod approval;
 mod chain;
 mod decision;
 mod envelope;
