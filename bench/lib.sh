@@ -8,6 +8,7 @@ PG_CONFIG=${PG_CONFIG:-pg_config}
 BINDIR=$("$PG_CONFIG" --bindir)
 BENCH_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SUBJECTS=${BENCH_SUBJECTS:-100000}
+BLOCKS=50 # of 1,000 ids or records each, for the bulk part
 MAC32='\xabababababababababababababababababababababababababababababababab'
 
 die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
@@ -36,7 +37,7 @@ make_home() {
   SOCKET_DIR=$(as_server mktemp -d /tmp/ib.XXXXXX) # a socket path has at most 107 bytes
   as_server mkdir "$HOME_DIR/scripts"
   local name
-  for name in floor.sql ours.sql alt_a.sql alt_b.sql memory.sql rss.sh; do # copied: the server's user may not read the checkout
+  for name in floor.sql ours.sql alt_a.sql alt_b.sql bulk_floor.sql bulk_ours.sql bulk_register.sql memory.sql rss.sh; do # copied: the server's user may not read the checkout
     as_server tee "$HOME_DIR/scripts/$name" <"$BENCH_HERE/scripts/$name" >/dev/null
   done
   as_server chmod +x "$HOME_DIR/scripts/rss.sh"
@@ -112,7 +113,7 @@ load_cluster() {
   sql -c 'CREATE EXTENSION identity_pgx' -c 'SELECT identity.initialize()' >/dev/null
   unlock
   set_fsync off
-  sql -v subjects="$SUBJECTS" <"$BENCH_HERE/setup.sql" >/dev/null
+  sql -v subjects="$SUBJECTS" -v blocks="$BLOCKS" <"$BENCH_HERE/setup.sql" >/dev/null
   set_fsync on
   same_answer
 }
@@ -129,7 +130,7 @@ same_answer() {
 # One pgbench run; prints transactions per second. Any failed transaction ends the benchmark.
 pgbench_tps() { # script clients seconds
   local out
-  out=$(as_server "$BINDIR/pgbench" -n -M prepared -h "$SOCKET_DIR" -U gw_bench -D "mac=$MAC32" -D "subjects=$SUBJECTS" \
+  out=$(as_server "$BINDIR/pgbench" -n -M prepared -h "$SOCKET_DIR" -U gw_bench -D "mac=$MAC32" -D "subjects=$SUBJECTS" -D "blocks=$BLOCKS" \
     -c "$2" -j "$(threads "$2")" -T "$3" -f "$HOME_DIR/scripts/$1.sql" identity 2>&1) ||
     die "pgbench failed on $1: $out"
   case $out in *' aborted '*) die "pgbench aborted on $1: $out" ;; esac
@@ -137,6 +138,18 @@ pgbench_tps() { # script clients seconds
     /^tps = / { tps = $3 } END { if (bad || tps == "") exit 1; print tps }' ||
     die "pgbench reported failures on $1: $out"
 }
+# Rows per second of a bare COPY of the subjects, as many as there are, into a table with the same columns and indexes.
+copy_rate() {
+  local before after
+  sql -c "COPY identity.subjects TO '$HOME_DIR/subjects.copy'" -c 'DROP TABLE IF EXISTS public.bench_copy' \
+    -c 'CREATE TABLE public.bench_copy (LIKE identity.subjects INCLUDING ALL)' >/dev/null
+  sql -c 'CHECKPOINT'
+  before=$(date +%s%N)
+  sql -c "COPY public.bench_copy FROM '$HOME_DIR/subjects.copy'" >/dev/null
+  after=$(date +%s%N)
+  awk -v rows="$(sql -c 'SELECT count(*) FROM public.bench_copy')" -v ns=$((after - before)) 'BEGIN { print rows / ns * 1e9 }'
+}
+
 threads() { # at most one pgbench thread per core
   local cores
   cores=$(nproc)
@@ -150,7 +163,7 @@ cost_per_call() { # script calls
   postmaster=$(as_server head -n 1 "$DATA/postmaster.pid")
   wal_before=$(sql -c "SELECT pg_current_wal_insert_lsn() - '0/0'")
   ticks_before=$(reaped_ticks "$postmaster")
-  as_server "$BINDIR/pgbench" -n -M prepared -h "$SOCKET_DIR" -U gw_bench -D "mac=$MAC32" -D "subjects=$SUBJECTS" \
+  as_server "$BINDIR/pgbench" -n -M prepared -h "$SOCKET_DIR" -U gw_bench -D "mac=$MAC32" -D "subjects=$SUBJECTS" -D "blocks=$BLOCKS" \
     -c 1 -t "$2" -f "$HOME_DIR/scripts/$1.sql" identity >/dev/null 2>&1 || die "pgbench failed on $1"
   sleep 0.2
   ticks=$(reaped_ticks "$postmaster")

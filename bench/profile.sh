@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Where one call's time goes: perf samples of a single backend under pgbench, fsync = off so that the disk is not in it.
 #
-#   bench/profile.sh [ours|floor|alt_a|alt_b] [seconds]      default: ours, 10
+#   bench/profile.sh [ours|floor|alt_a|alt_b|bulk_ours|bulk_register] [seconds]      default: ours, 10
 #
 # Needs perf (Debian: linux-perf) and the right to use it (root, or kernel.perf_event_paranoid <= 1).
 # BENCH_CALLERS=1 adds inclusive costs (slower). BENCH_TOP, BENCH_HZ: lines shown, samples a second. Names
@@ -11,7 +11,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 SIDE=${1:-ours} DURATION=${2:-10}
-case $SIDE in ours | floor | alt_a | alt_b) ;; *) die "unknown side $SIDE" ;; esac
+case $SIDE in ours | floor | alt_a | alt_b | bulk_ours | bulk_register) ;; *) die "unknown side $SIDE" ;; esac
 command -v perf >/dev/null || die 'perf is missing (Debian: apt-get install linux-perf)'
 check_tools
 make_home
@@ -23,7 +23,7 @@ set_fsync off
 pgbench_tps "$SIDE" 1 2 >/dev/null
 sql -c 'VACUUM ANALYZE' -c 'CHECKPOINT'
 pgbench_tps "$SIDE" 1 1 >/dev/null
-read -r CPU WAL < <(cost_per_call "$SIDE" 20000)
+read -r CPU WAL < <(cost_per_call "$SIDE" "$(case $SIDE in bulk_*) echo 200 ;; *) echo 20000 ;; esac)")
 printf '%s: %s µs of CPU and %s bytes of WAL a call\n' "$SIDE" "$CPU" "$WAL"
 
 pgbench_tps "$SIDE" 1 $((DURATION + 3)) >"/tmp/ib.$$.tps" &

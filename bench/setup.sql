@@ -42,7 +42,7 @@ CREATE TABLE public.floor_log (access_id bigserial PRIMARY KEY, accessed_at time
   fields_accessed text[] NOT NULL, request_trace_id text, outcome text NOT NULL, mac bytea NOT NULL);
 CREATE INDEX ON public.floor_log (candidate_id);
 GRANT SELECT ON public.floor_subjects TO gw_bench;
-GRANT INSERT ON public.floor_log TO gw_bench;
+GRANT SELECT, INSERT ON public.floor_log TO gw_bench; -- RETURNING reads
 GRANT USAGE ON SEQUENCE public.floor_log_access_id_seq TO gw_bench;
 
 -- What people write by hand today: pgcrypto, the key a constant in a SECURITY DEFINER function.
@@ -94,3 +94,14 @@ END $$;
 
 REVOKE EXECUTE ON FUNCTION public.alt_a(uuid), public.alt_b(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.alt_a(uuid), public.alt_b(uuid) TO gw_bench;
+
+-- Blocks of 1,000 for the bulk part: ids to resolve, records to register, made beforehand so that no side pays for making them.
+CREATE TABLE public.bench_blocks (n int PRIMARY KEY, ids uuid[] NOT NULL, records jsonb NOT NULL);
+ALTER TABLE public.bench_blocks ALTER ids SET STORAGE EXTERNAL, ALTER records SET STORAGE EXTERNAL;
+INSERT INTO public.bench_blocks
+  SELECT block, (SELECT array_agg(public.bench_id(n)) FROM (SELECT n FROM generate_series(1, :subjects) AS n ORDER BY hashint8(n + block * 1000003::bigint) LIMIT 1000) AS drawn),
+         (SELECT jsonb_agg(jsonb_build_object('pii', jsonb_build_object('name', 'Bench Worker ' || n, 'email', 'worker' || n || '@example.test'))) FROM generate_series(1, 1000) AS n)
+    FROM generate_series(1, :blocks) AS block;
+GRANT SELECT ON public.bench_blocks TO gw_bench;
+INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, daily_volume_cap)
+  VALUES ('bench_register', 'Register subjects in a benchmark', '{name,email}', '{identity_gateway}', 1000000000);

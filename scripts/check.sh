@@ -45,6 +45,11 @@ deny
 step "core"
 cargo test --locked --quiet -p identity_core
 
+step "the example of a cache in Rust"
+cargo fmt --manifest-path docs/examples/rust-cache/Cargo.toml --check
+cargo clippy --quiet --locked --manifest-path docs/examples/rust-cache/Cargo.toml --target-dir "$TARGET/rust-cache" -- -D warnings
+cargo build --quiet --locked --manifest-path docs/examples/rust-cache/Cargo.toml --target-dir "$TARGET/rust-cache" # the tests run it
+
 step "build and install"
 CARGO_QUIET=yes scripts/build.sh
 scripts/install.sh

@@ -1,7 +1,7 @@
 -- The access log: one row a read, refusal, rolled-back read or event. `integrity_hash` chains the row to the one before it in its lane.
 -- Trust: the database is not trusted to be consistent with yesterday; verification recomputes every leaf and MAC from these columns.
 -- The parent carries no index: attaching a restored partition would make the index a second time. Each partition has its own.
--- The order of the columns is the order in which src/ledger/table.rs forms a tuple.
+-- The order of the columns is the order in which src/ledger/insert.rs forms a tuple.
 CREATE TABLE identity.pii_access_log (
     access_id           bigint      NOT NULL,
     lane                int         NOT NULL,

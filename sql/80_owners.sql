@@ -14,6 +14,9 @@ ALTER TABLE identity.subject_texts       OWNER TO identity_owner;
 ALTER TABLE identity.caller_revocations  OWNER TO identity_owner;
 ALTER TABLE identity.volume_notices      OWNER TO identity_owner;
 ALTER TABLE identity.notifications       OWNER TO identity_owner;
+ALTER TABLE identity.subject_changes_pending OWNER TO identity_owner;
+ALTER TABLE identity.subject_changes         OWNER TO identity_owner;
+ALTER TABLE identity.change_epochs           OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -51,3 +54,11 @@ ALTER FUNCTION identity.text_observe(uuid, text, text)    OWNER TO identity_keep
 ALTER FUNCTION identity.vertical_review(uuid, text, text) OWNER TO identity_keeper;
 ALTER FUNCTION identity.review_forecast()                 OWNER TO identity_keeper;
 ALTER FUNCTION identity._pattern_changed()                OWNER TO identity_keeper;
+
+-- Batches, updates and changes. pii_update returns no PII, but changes what the caller's zone sees, so it sees as the reader does.
+ALTER FUNCTION identity.pii_resolve_many(uuid[], text, text[], text)      OWNER TO identity_reader;
+ALTER FUNCTION identity.pii_update(uuid, text, jsonb)                     OWNER TO identity_reader;
+ALTER FUNCTION identity.pii_register_many(text, jsonb)                    OWNER TO identity_keeper;
+ALTER FUNCTION identity.subject_generations(uuid[])                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.subject_changes(bigint, int)                      OWNER TO identity_keeper;
+ALTER FUNCTION identity._subjects_changed()                               OWNER TO identity_keeper;

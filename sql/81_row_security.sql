@@ -69,3 +69,20 @@ CREATE POLICY policy_reads ON identity.vertical_pattern_changes FOR SELECT TO id
 CREATE POLICY keeper_adds  ON identity.vertical_pattern_changes FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_reads ON identity.vertical_history         FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.vertical_history         FOR INSERT TO identity_keeper WITH CHECK (true);
+-- An update by a gateway: what its zone does not see it cannot change, and nothing it changes can leave its zone.
+CREATE POLICY reader_changes_zone ON identity.subjects FOR UPDATE TO identity_reader
+    USING (identity._zone_sees(vertical)) WITH CHECK (identity._zone_sees(vertical));
+
+-- Changes: put down by the trigger, numbered by the maintenance process, answered by subject_changes, all as the keeper.
+ALTER TABLE identity.subject_changes_pending ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.subject_changes         ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.change_epochs           ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.subject_changes_pending FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.subject_changes_pending FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.subject_changes_pending FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY keeper_reads   ON identity.subject_changes FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.subject_changes FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.subject_changes FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_reads   ON identity.change_epochs   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.change_epochs   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.change_epochs   FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);

@@ -93,3 +93,13 @@ GRANT SELECT ON identity.vertical_review_queue TO identity_reviewer, identity_au
 GRANT EXECUTE ON FUNCTION identity.text_observe(uuid, text, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.vertical_review(uuid, text, text) TO identity_reviewer;
 GRANT EXECUTE ON FUNCTION identity.review_forecast() TO identity_reviewer, identity_auditor;
+-- Batches, updates and changes, for gateways. An update writes these columns and no other: not vertical, consent or what an erasure sets.
+GRANT EXECUTE ON FUNCTION identity.pii_resolve_many(uuid[], text, text[], text),
+                          identity.pii_register_many(text, jsonb),
+                          identity.pii_update(uuid, text, jsonb),
+                          identity.subject_generations(uuid[]),
+                          identity.subject_changes(bigint, int) TO identity_gateway;
+GRANT UPDATE (name_ct, email_ct, phone_ct, address_ct, ssn_ct, dob_ct, dek_version, generation, updated_at) ON identity.subjects TO identity_reader;
+-- A change loses its pending row when it gets its cursor.
+GRANT SELECT, INSERT, DELETE ON identity.subject_changes_pending TO identity_keeper;
+GRANT SELECT, INSERT, UPDATE ON identity.subject_changes, identity.change_epochs TO identity_keeper;

@@ -7,6 +7,12 @@ use pgrx::{IntoDatum, pg_sys};
 
 use crate::sql_function::Arguments;
 
+/// The most that an answer of many rows may take: PostgreSQL writes one that outgrows work_mem to a file, in plaintext.
+pub fn most_bytes() -> usize {
+    // SAFETY: a setting, in kB.
+    usize::try_from(unsafe { pg_sys::work_mem }).unwrap_or(0) * 1024 / 2
+}
+
 /// The row type of a function that returns one row, made once per backend.
 pub struct RowType {
     columns: &'static [(&'static CStr, pg_sys::Oid)],

@@ -8,6 +8,19 @@ pub enum Element {
     Text,
     Name,
     Uuid,
+    Bytes,
+}
+
+impl Element {
+    fn layout(self) -> (pg_sys::Oid, i32, i8) {
+        let (oid, length, alignment) = match self {
+            Self::Text => (pg_sys::TEXTOID, -1, b'i'),
+            Self::Name => (pg_sys::NAMEOID, 64, b'c'),
+            Self::Uuid => (pg_sys::UUIDOID, 16, b'c'),
+            Self::Bytes => (pg_sys::BYTEAOID, -1, b'i'),
+        };
+        (oid, length, alignment as i8)
+    }
 }
 
 /// The elements of a flat array; `None` is NULL. By-reference elements point into it.
@@ -18,11 +31,7 @@ pub unsafe fn elements(
     array: *mut pg_sys::ArrayType,
     element: Element,
 ) -> Vec<Option<pg_sys::Datum>> {
-    let (oid, length, alignment) = match element {
-        Element::Text => (pg_sys::TEXTOID, -1, b'i'),
-        Element::Name => (pg_sys::NAMEOID, 64, b'c'),
-        Element::Uuid => (pg_sys::UUIDOID, 16, b'c'),
-    };
+    let (oid, length, alignment) = element.layout();
     let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
     unsafe {
         pg_sys::deconstruct_array(
@@ -30,7 +39,7 @@ pub unsafe fn elements(
             oid,
             length,
             false,
-            alignment as i8,
+            alignment,
             &mut values,
             &mut nulls,
             &mut count,
@@ -38,5 +47,29 @@ pub unsafe fn elements(
         (0..usize::try_from(count).unwrap_or(0))
             .map(|at| (!*nulls.add(at)).then(|| *values.add(at)))
             .collect()
+    }
+}
+
+/// An array of one dimension; `None` is NULL.
+pub fn array(values: &[Option<pg_sys::Datum>], element: Element) -> pg_sys::Datum {
+    let (oid, length, alignment) = element.layout();
+    let (mut datums, mut nulls): (Vec<_>, Vec<_>) = values
+        .iter()
+        .map(|value| (value.unwrap_or(pg_sys::Datum::from(0)), value.is_none()))
+        .unzip();
+    let (mut count, mut lower) = (i32::try_from(values.len()).unwrap_or(0), 1);
+    // SAFETY: as many datums of this element type as the one dimension says.
+    unsafe {
+        pg_sys::Datum::from(pg_sys::construct_md_array(
+            datums.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            1,
+            &mut count,
+            &mut lower,
+            oid,
+            length,
+            false,
+            alignment,
+        ))
     }
 }

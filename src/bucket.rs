@@ -22,6 +22,45 @@ pub fn shared<T>(candidate: &[u8; 16], work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs `work` with the buckets of all these subjects held shared.
+///
+/// Waits only while it holds none of them: what it has so far it gives back first. So it is never part of a deadlock, in whatever order others
+/// take several buckets exclusively, and a writer whom it does not need never queues behind it.
+pub fn shared_many<T>(candidates: &[[u8; 16]], work: impl FnOnce() -> T) -> T {
+    let mut buckets = candidates.iter().map(number).collect::<Vec<_>>();
+    buckets.sort_unstable();
+    buckets.dedup();
+    // SAFETY: on ERROR the end of the (sub)transaction releases the locks.
+    unsafe {
+        let mode = pg_sys::ShareLock as i32;
+        let mut waited_for = None;
+        loop {
+            let free = |bucket: &&u32| {
+                let taken = pg_sys::LockAcquire(&numbered(**bucket), mode, false, true);
+                taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+            };
+            let busy = buckets
+                .iter()
+                .filter(|bucket| waited_for != Some(**bucket))
+                .find(free);
+            let Some(busy) = busy.copied() else {
+                break;
+            };
+            let taken = |bucket: &&u32| **bucket < busy || waited_for == Some(**bucket);
+            for bucket in buckets.iter().filter(taken) {
+                pg_sys::LockRelease(&numbered(*bucket), mode, false);
+            }
+            pg_sys::LockAcquire(&numbered(busy), mode, false, false);
+            waited_for = Some(busy);
+        }
+        let result = work();
+        for bucket in &buckets {
+            pg_sys::LockRelease(&numbered(*bucket), mode, false);
+        }
+        result
+    }
+}
+
 /// Takes the subject's bucket exclusively until the transaction ends.
 pub fn exclusive(candidate: &[u8; 16]) {
     // SAFETY: a transaction-level lock.
@@ -42,9 +81,13 @@ pub fn consent_versions() {
 }
 
 fn tag(candidate: &[u8; 16]) -> pg_sys::LOCKTAG {
+    numbered(number(candidate))
+}
+
+fn number(candidate: &[u8; 16]) -> u32 {
     // The end of a UUID v7 is random.
     let [.., a, b, c, d] = *candidate;
-    numbered(u32::from_be_bytes([a, b, c, d]) % BUCKETS)
+    u32::from_be_bytes([a, b, c, d]) % BUCKETS
 }
 
 fn numbered(number: u32) -> pg_sys::LOCKTAG {

@@ -11,7 +11,7 @@ use crate::caller::{self, Caller};
 use crate::keys::{self, region::Keys};
 use crate::limits::{self, Counted};
 use crate::query::{Statement, connected, with_latest_snapshot};
-use crate::record::{Entry, Fate, Shape};
+use crate::record::{Entry, Fate, Line, Shape};
 use crate::recorder::{queue, refusals, slots};
 use crate::{caller_revocation, error, gucs, lane, log_hiding, shmem, worker_process};
 
@@ -25,7 +25,8 @@ pub struct Call {
     pub entry: Entry,
     /// What it has counted against the caller's limits.
     pub counted: Cell<Option<Counted>>,
-    held: bool,
+    /// How many of its reads the recorder holds.
+    held: usize,
 }
 
 impl Call {
@@ -41,13 +42,13 @@ impl Call {
             caller,
             entry: Entry::now(),
             counted: Cell::new(None),
-            held: false,
+            held: 0,
         }
     }
 
     /// Refuses: leaves a `denied` row, through the recorder, and raises.
     pub fn refuse(&self, reason: Reason) -> ! {
-        if self.held {
+        for _ in 0..self.held {
             queue::withdraw();
         }
         // What is not disclosed is no matter of volume.
@@ -109,14 +110,35 @@ impl Call {
     /// From here on the read is recorded even if the transaction does not commit.
     pub fn hold(&mut self) {
         // Were this one refused, the read before it must keep its slot.
-        self.held = false;
-        self.allow(queue::hold(&self.shape, &self.entry));
-        self.held = true;
+        self.held = 0;
+        self.allow(queue::hold(&self.shape, &self.entry, &Fate::ROLLED_BACK));
+        self.held = 1;
+    }
+
+    /// The same for a batch, all or none.
+    pub fn hold_batch(&mut self, lines: &[Line]) {
+        self.held = 0;
+        // A slot holds entries of one fate: those of one fate together take the fewest slots.
+        let mut lost = lines
+            .iter()
+            .map(|line| (line.fate.denial, &line.entry))
+            .collect::<Vec<_>>();
+        lost.sort_by_key(|(denial, _)| denial.map(|reason| reason as u8));
+        for (denial, entry) in lost {
+            let fate = denial.map_or(Fate::ROLLED_BACK, |reason| Fate::denied(reason, 1));
+            self.allow(queue::hold(&self.shape, entry, &fate));
+            self.held += 1;
+        }
     }
 
     /// Appends the call's own row. Returns its access id.
     pub fn append(&self, keys: &Keys, fate: &Fate) -> i64 {
         self.allow(lane::append(keys, &self.shape, &self.entry, fate))
+    }
+
+    /// Appends a row for each line of a batch. Returns their access ids.
+    pub fn append_batch(&self, keys: &Keys, lines: &[Line]) -> Vec<i64> {
+        self.allow(lane::append_many(keys, &self.shape, lines))
     }
 }
 
@@ -130,6 +152,18 @@ pub fn operation() {
     }
     if !caller::transport_allowed() {
         error::raise(Reason::Transport);
+    }
+}
+
+/// The same for a function that tells gateways how things stand now, which a standby cannot know and a revoked login is not told.
+pub fn current_state() {
+    operation();
+    // SAFETY: reads the server's state.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        error::raise(Reason::ReadOnly);
+    }
+    if with_latest_snapshot(|| caller_revocation::stands(&Caller::current())) {
+        error::raise(Reason::CallerRevoked);
     }
 }
 

@@ -1,5 +1,8 @@
 //! jsonb in and out without a text form in between: each copy of a value would be one more place where it lies.
 
+use std::marker::PhantomData;
+
+use identity_core::reason::Reason;
 use pgrx::pg_sys;
 use zeroize::Zeroizing;
 
@@ -9,15 +12,33 @@ pub enum Value<'a> {
     Text(&'a str),
     Bool(bool),
     Integer(i32),
+    Nested(Nested<'a>),
     Other,
 }
 
-/// The members of a JSON object, in jsonb's order; `None` if it is no object.
-pub fn object<'a>(datum: pg_sys::Datum) -> Option<Vec<(&'a str, Value<'a>)>> {
+/// An object or array inside the argument.
+#[derive(Clone, Copy)]
+pub struct Nested<'a>(*mut pg_sys::JsonbContainer, PhantomData<&'a ()>);
+
+/// A jsonb argument, taken apart as far as it is asked for.
+pub fn argument<'a>(datum: pg_sys::Datum) -> Nested<'a> {
     // SAFETY: a jsonb datum; the detoasted copy lives as long as the call.
     unsafe {
         let jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
-        let mut iterator = pg_sys::JsonbIteratorInit(&raw mut (*jsonb).root);
+        Nested(&raw mut (*jsonb).root, PhantomData)
+    }
+}
+
+/// The members of an argument that is a JSON object, in jsonb's order; `None` if it is none.
+pub fn object<'a>(datum: pg_sys::Datum) -> Option<Vec<(&'a str, Value<'a>)>> {
+    members(argument(datum))
+}
+
+/// The same of an object inside an argument.
+pub fn members(nested: Nested<'_>) -> Option<Vec<(&str, Value<'_>)>> {
+    // SAFETY: a container of a detoasted jsonb.
+    unsafe {
+        let mut iterator = pg_sys::JsonbIteratorInit(nested.0);
         let mut item = pg_sys::JsonbValue::default();
         if pg_sys::JsonbIteratorNext(&mut iterator, &mut item, true)
             != pg_sys::JsonbIteratorToken::WJB_BEGIN_OBJECT
@@ -33,6 +54,40 @@ pub fn object<'a>(datum: pg_sys::Datum) -> Option<Vec<(&'a str, Value<'a>)>> {
             members.push((key, scalar(&item)));
         }
         Some(members)
+    }
+}
+
+/// The elements of a JSON array of at most `most`; `None` if it is no array. A scalar, which jsonb wraps in an array, is none.
+pub fn array(nested: Nested<'_>, most: usize) -> Option<Result<Vec<Value<'_>>, Reason>> {
+    // SAFETY: a container of a detoasted jsonb.
+    unsafe {
+        let mut iterator = pg_sys::JsonbIteratorInit(nested.0);
+        let mut item = pg_sys::JsonbValue::default();
+        let token = pg_sys::JsonbIteratorNext(&mut iterator, &mut item, true);
+        if token != pg_sys::JsonbIteratorToken::WJB_BEGIN_ARRAY || item.val.array.rawScalar {
+            return None;
+        }
+        if usize::try_from(item.val.array.nElems).map_or(true, |count| count > most) {
+            return Some(Err(Reason::TooMany));
+        }
+        let mut elements = Vec::new();
+        while pg_sys::JsonbIteratorNext(&mut iterator, &mut item, true)
+            == pg_sys::JsonbIteratorToken::WJB_ELEM
+        {
+            elements.push(scalar(&item));
+        }
+        Some(Ok(elements))
+    }
+}
+
+/// Overwrites an object that was built and copied on.
+pub fn wipe(object: pg_sys::Datum) {
+    // SAFETY: what `build` made, and nobody holds on to.
+    unsafe {
+        let varlena = object.cast_mut_ptr::<pg_sys::varlena>();
+        let size = pgrx::varsize_any(varlena);
+        varlena.cast::<u8>().write_bytes(0, size);
+        pg_sys::pfree(varlena.cast());
     }
 }
 
@@ -113,6 +168,7 @@ unsafe fn scalar<'a>(item: &pg_sys::JsonbValue) -> Value<'a> {
             pg_sys::jbvType::jbvNull => Value::Null,
             pg_sys::jbvType::jbvString => Value::Text(string(item)),
             pg_sys::jbvType::jbvBool => Value::Bool(item.val.boolean),
+            pg_sys::jbvType::jbvBinary => Value::Nested(Nested(item.val.binary.data, PhantomData)),
             pg_sys::jbvType::jbvNumeric => {
                 integer(item.val.numeric).map_or(Value::Other, Value::Integer)
             }

@@ -16,8 +16,8 @@ use pgrx::pg_sys;
 
 use crate::backend_local::BackendLocal;
 use crate::keys::region::Keys;
-use crate::ledger::table;
-use crate::record::{self, Entry, Fate, Shape};
+use crate::ledger::{insert, table};
+use crate::record::{self, Entry, Fate, Line, Shape};
 use crate::shmem::backend_slots;
 
 #[repr(C)]
@@ -71,30 +71,60 @@ pub unsafe fn attach(area: *mut u8) {
 /// Returns the row's access id, or why it cannot be written.
 pub fn append(keys: &Keys, shape: &Shape, entry: &Entry, fate: &Fate) -> Result<i64, Reason> {
     let lane = number();
-    let head = head(&keys.installation, lane);
+    let before = head(&keys.installation, lane);
     let accessor_id = shape.accessor_id();
-    let chain_version = i32::try_from(keys.chain.version()).unwrap_or(i32::MAX);
     let row = record::row(
         shape,
         entry,
         fate,
         &accessor_id,
         lane,
-        head.seq + 1,
-        chain_version,
+        before.seq + 1,
+        chain_version(keys),
     );
-    let mac = chain::link(&keys.chain, &head.mac, &row.leaf());
-    table::insert(&row, &mac)?;
-    // SAFETY: sets a flag of the transaction: its commit record is flushed whatever synchronous_commit says.
-    unsafe { pg_sys::ForceSyncCommit() };
+    let mac = chain::link(&keys.chain, &before.mac, &row.leaf());
+    insert::insert(&row, &mac)?;
     advance(
-        head,
+        before,
         Head {
-            seq: head.seq + 1,
+            seq: before.seq + 1,
             mac,
         },
     );
     Ok(row.access_id())
+}
+
+/// Appends a row for each line of a batch, in their order. Returns the rows' access ids.
+pub fn append_many(keys: &Keys, shape: &Shape, lines: &[Line]) -> Result<Vec<i64>, Reason> {
+    let lane = number();
+    let before = head(&keys.installation, lane);
+    let accessor_id = shape.accessor_id();
+    let mut after = before;
+    let mut access_ids = Vec::with_capacity(lines.len());
+    insert::insert_many(lines.iter().map(|line| {
+        let Line { entry, fate, .. } = line;
+        let version = chain_version(keys);
+        let mut row = record::row(
+            shape,
+            entry,
+            fate,
+            &accessor_id,
+            lane,
+            after.seq + 1,
+            version,
+        );
+        row.fields_accessed = line.fields;
+        after = Head {
+            seq: row.seq,
+            mac: chain::link(&keys.chain, &after.mac, &row.leaf()),
+        };
+        access_ids.push(row.access_id());
+        (row, after.mac)
+    }))?;
+    if !access_ids.is_empty() {
+        advance(before, after);
+    }
+    Ok(access_ids)
 }
 
 /// Whether the current transaction appended anything.
@@ -170,7 +200,14 @@ pub fn abort_subtransaction(child: pg_sys::SubTransactionId) {
     });
 }
 
+fn chain_version(keys: &Keys) -> i32 {
+    i32::try_from(keys.chain.version()).unwrap_or(i32::MAX)
+}
+
+/// The rows up to `after` are written: the transaction's head, and its commit record is flushed whatever synchronous_commit says.
 fn advance(before: Head, after: Head) {
+    // SAFETY: sets a flag of the transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
     // SAFETY: reads the transaction state.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     LOCAL.with(|local| {

@@ -7,7 +7,7 @@
 //! | [`call`], [`caller`] | one call: may it proceed, who calls, how it is refused |
 //! | [`purpose`] | purposes: read in every call, versioned on change, approved by a second person, revoked at once |
 //! | [`caller_revocation`] | logins that are shut out of every call |
-//! | [`subject`] | subjects: resolve, register, vertical, import |
+//! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
 //! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |

@@ -1,5 +1,5 @@
-//! The maintenance process: keeps partitions ahead, records the settings in force at each start and after each reload that changed one, and
-//! writes the notices of volume.
+//! The maintenance process: keeps partitions ahead, numbers the changes of subjects, records the settings in force at each start and after each
+//! reload that changed one, and writes the notices of volume.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -19,6 +19,7 @@ use crate::limits::notices;
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
+use crate::subject::changes;
 use crate::{clock, error, gucs, lane, worker_process};
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -64,6 +65,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         rounds_until_upkeep -= 1;
         worker_process::in_transaction(make_partitions_for_what_waits);
         notices::write_due();
+        changes::number_committed();
         let settings = gucs::effective();
         if recorded.as_ref() != Some(&settings)
             && worker_process::in_transaction(|| record(&settings))

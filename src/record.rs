@@ -82,6 +82,15 @@ pub struct Fate {
     pub event_digest: Option<[u8; 32]>,
 }
 
+/// One subject of a batch.
+#[derive(Clone, Copy)]
+pub struct Line {
+    pub entry: Entry,
+    pub fate: Fate,
+    /// The fields of this subject, which in a batch of registrations differ.
+    pub fields: FieldSet,
+}
+
 impl Shape {
     /// The same caller and refusal without what a hostile client varies freely: what refusals coalesce to when there are many.
     pub fn coarse(&self) -> Self {

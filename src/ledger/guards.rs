@@ -15,6 +15,7 @@ static UNGUARDED: Statement = Statement::read(
                          ('installation', false), ('settings_history', true), ('keyring', false), ('caller_revocations', true),
                          ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
+                         ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),
                          ('volume_notices', true), ('notifications', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid

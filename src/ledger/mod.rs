@@ -1,6 +1,7 @@
 //! The ledger: the access log as a table, its guards, and its verification.
 
 pub mod guards;
+pub mod insert;
 pub mod partitions;
 mod policy;
 pub mod row;

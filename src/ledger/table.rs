@@ -1,17 +1,12 @@
-//! `identity.pii_access_log` below SQL: forms a row, inserts it into the month's partition, finds the newest row of a lane.
-//!
-//! Why not `INSERT` through SPI: a row written below SQL pays no executor start and no routing through the partitioned parent, and meets no
-//! trigger, rule or policy that somebody could have put in its way.
+//! `identity.pii_access_log` below SQL: its partitions, and the newest row of a lane.
 
 use std::ffi::CString;
 
 use identity_core::chain::Head;
-use identity_core::field::FieldSet;
-use identity_core::leaf::AccessRow;
 use identity_core::reason::Reason;
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::pg_sys;
 
-use super::vetting::{self, COLUMNS};
+use super::vetting;
 use crate::clock::UNIX_EPOCH_MICROS;
 use crate::error;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
@@ -32,62 +27,6 @@ static PARTITIONS: Statement = Statement::read(
        ORDER BY c.relname DESC",
     &[pg_sys::OIDOID],
 );
-
-/// Inserts the row into the partition of its month; `audit_unwritable` if there is none.
-pub fn insert(row: &AccessRow<'_>, mac: &[u8; 32]) -> Result<(), Reason> {
-    let mut values = Values {
-        datums: [pg_sys::Datum::from(0); COLUMNS],
-        nulls: [true; COLUMNS],
-        next: 0,
-    };
-    let (role, outer) = (name(row.accessor_role), name(row.accessor_outer));
-    values.push(Some(row.access_id()));
-    values.push(i32::try_from(row.lane).ok());
-    values.push(i64::try_from(row.seq).ok());
-    values.push_datum(Some(pg_sys::Datum::from(
-        row.accessed_at - UNIX_EPOCH_MICROS,
-    )));
-    values.push_reference(row.candidate_id.as_ref());
-    values.push_text(Some(row.accessor_kind.as_str()));
-    values.push_text(Some(row.accessor_id));
-    values.push_reference(Some(&role));
-    values.push_reference(Some(&outer));
-    values.push_bytes(row.cert_fingerprint.as_ref());
-    values.push_text(row.application_name);
-    values.push_text(row.purpose_token);
-    values.push(row.purpose_version);
-    values.push_fields(row.fields_accessed);
-    values.push_fields(row.phi_fields);
-    values.push_text(row.request_trace_id);
-    values.push_text(Some(row.chain_kind.as_str()));
-    values.push(Some(row.is_legal_tier_event));
-    values.push_text(Some(row.outcome.as_str()));
-    values.push_text(row.denial.map(Reason::code));
-    values.push(i32::try_from(row.repeats).ok());
-    values.push_text(row.consent_status.map(|status| status.as_str()));
-    values.push_text(row.vertical.map(|vertical| vertical.as_str()));
-    values.push_text(Some(row.zone.as_str()));
-    values.push(row.generation);
-    values.push(row.key_version);
-    values.push(Some(row.chain_version));
-    values.push_bytes(row.event_digest.as_ref());
-    values.push_bytes(Some(mac));
-    // SAFETY: the values are of the parent's column types in the parent's order, which partitions share (checked below).
-    unsafe {
-        let relation = open_partition(row.accessed_at)?;
-        let tuple = pg_sys::heap_form_tuple(
-            (*relation).rd_att,
-            values.datums.as_mut_ptr(),
-            values.nulls.as_mut_ptr(),
-        );
-        // The plain way to insert a tuple and its index entries; nothing about it is particular to catalogs.
-        pg_sys::CatalogTupleInsert(relation, tuple);
-        pg_sys::heap_freetuple(tuple);
-        // The lock stays until the transaction ends, as after any INSERT.
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    }
-    Ok(())
-}
 
 /// The newest row of a lane, or `None` if it has none.
 ///
@@ -179,7 +118,7 @@ unsafe fn head_of(
 }
 
 /// The partition for a moment (µs since the Unix epoch), locked for inserting.
-unsafe fn open_partition(at: i64) -> Result<pg_sys::Relation, Reason> {
+pub(super) unsafe fn open_partition(at: i64) -> Result<pg_sys::Relation, Reason> {
     unsafe {
         let table = partition_name(at).map_or(pg_sys::InvalidOid, |name| relation::find(&name));
         if table == pg_sys::InvalidOid {
@@ -224,81 +163,4 @@ fn partition_name(at: i64) -> Option<CString> {
             .ok()
         })
         .flatten()
-}
-
-/// A `name`: 64 bytes, zero-padded.
-fn name(text: &str) -> [u8; 64] {
-    let mut name = [0; 64];
-    for (to, from) in name.iter_mut().zip(text.as_bytes().iter().take(63)) {
-        *to = *from;
-    }
-    name
-}
-
-struct Values {
-    datums: [pg_sys::Datum; COLUMNS],
-    nulls: [bool; COLUMNS],
-    next: usize,
-}
-
-impl Values {
-    fn push_datum(&mut self, datum: Option<pg_sys::Datum>) {
-        if let (Some(datum), Some(slot), Some(null)) = (
-            datum,
-            self.datums.get_mut(self.next),
-            self.nulls.get_mut(self.next),
-        ) {
-            *slot = datum;
-            *null = false;
-        }
-        self.next += 1;
-    }
-
-    fn push<T: IntoDatum>(&mut self, value: Option<T>) {
-        self.push_datum(value.and_then(IntoDatum::into_datum));
-    }
-
-    /// A fixed-length value by reference (uuid, name): it must outlive the forming of the tuple.
-    fn push_reference<const N: usize>(&mut self, bytes: Option<&[u8; N]>) {
-        self.push_datum(bytes.map(|bytes| pg_sys::Datum::from(bytes.as_ptr())));
-    }
-
-    fn push_text(&mut self, text: Option<&str>) {
-        self.push_datum(text.map(|text| varlena(text.as_bytes())));
-    }
-
-    fn push_bytes(&mut self, bytes: Option<&[u8; 32]>) {
-        self.push_datum(bytes.map(|bytes| varlena(bytes)));
-    }
-
-    fn push_fields(&mut self, fields: FieldSet) {
-        let mut elements = fields
-            .iter()
-            .map(|field| varlena(field.name().as_bytes()))
-            .collect::<Vec<_>>();
-        let count = i32::try_from(elements.len()).unwrap_or(0);
-        // SAFETY: `count` text datums.
-        let array = unsafe {
-            pg_sys::construct_array(
-                elements.as_mut_ptr(),
-                count,
-                pg_sys::TEXTOID,
-                -1,
-                false,
-                b'i' as i8,
-            )
-        };
-        self.push_datum(Some(pg_sys::Datum::from(array)));
-    }
-}
-
-/// text and bytea share one layout.
-fn varlena(bytes: &[u8]) -> pg_sys::Datum {
-    // SAFETY: copies the bytes into palloc'd memory.
-    unsafe {
-        pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(
-            bytes.as_ptr().cast(),
-            i32::try_from(bytes.len()).unwrap_or(0),
-        ))
-    }
 }

@@ -22,15 +22,16 @@ struct Held {
 static MINE: BackendLocal<Held> = BackendLocal::new(Held { slots: Vec::new() });
 
 /// Makes sure that these reads will be recorded should this (sub)transaction not commit. Call it before anything is decrypted.
-pub fn hold(shape: &Shape, entry: &Entry) -> Result<(), Reason> {
+/// `lost` is what becomes of the row then: rolled back, or denied for an id of a batch that was not answered.
+pub fn hold(shape: &Shape, entry: &Entry, lost: &Fate) -> Result<(), Reason> {
     // SAFETY: reads the transaction state.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     if MINE.with(|mine| {
         mine.slots
             .last()
-            .is_some_and(|(id, slot)| *id == subtransaction && add_entry(*slot, shape, entry))
+            .is_some_and(|(id, slot)| *id == subtransaction && add_entry(*slot, shape, entry, lost))
     }) {
-        metrics::read(shape.kind);
+        count(shape, lost);
         return Ok(());
     }
     MINE.with(|mine| mine.slots.try_reserve(1))
@@ -44,9 +45,9 @@ pub fn hold(shape: &Shape, entry: &Entry) -> Result<(), Reason> {
         reads.fetch_sub(1, Ordering::Relaxed);
         return Err(Reason::RecorderFull);
     };
-    write(slot, shape, Fate::ROLLED_BACK, entry);
+    write(slot, shape, *lost, entry);
     MINE.with(|mine| mine.slots.push((subtransaction, slot)));
-    metrics::read(shape.kind);
+    count(shape, lost);
     Ok(())
 }
 
@@ -117,13 +118,21 @@ fn lost(slot: u32) {
     tag(slot).set(State::Queued);
 }
 
-/// Adds a read to a slot this backend holds, if it is of the same shape and there is room.
-fn add_entry(slot: u32, shape: &Shape, entry: &Entry) -> bool {
+/// Counts what was held for: a read, or an id of a batch that is not answered.
+fn count(shape: &Shape, lost: &Fate) {
+    match lost.denial {
+        None => metrics::read(shape.kind),
+        Some(reason) => metrics::denied(reason),
+    }
+}
+
+/// Adds a read to a slot this backend holds, if it is of the same shape and fate and there is room.
+fn add_entry(slot: u32, shape: &Shape, entry: &Entry, lost: &Fate) -> bool {
     // SAFETY: HELD by this backend.
     unsafe {
         let record = record(slot).get();
         let count = (*record).count;
-        if (*record).shape != *shape || count >= READS_PER_SLOT {
+        if (*record).shape != *shape || (*record).fate != *lost || count >= READS_PER_SLOT {
             return false;
         }
         (&raw mut (*record).entries)

@@ -19,17 +19,24 @@ pub struct Attributes<'a> {
     pub transfer_mechanism: Option<&'a str>,
 }
 
-impl Attributes<'_> {
+impl<'a> Attributes<'a> {
+    pub const NONE: Self = Self {
+        vertical: Vertical::Unknown,
+        retention_period_days: DEFAULT_RETENTION_DAYS,
+        eu_resident: false,
+        lawful_basis: None,
+        transfer_mechanism: None,
+    };
+
     /// Reads a JSON object of known keys. A caller may call a subject healthcare or leave it unknown, nothing that opens a route.
     pub fn parse(argument: pg_sys::Datum) -> Result<Self, Reason> {
-        let mut attributes = Self {
-            vertical: Vertical::Unknown,
-            retention_period_days: DEFAULT_RETENTION_DAYS,
-            eu_resident: false,
-            lawful_basis: None,
-            transfer_mechanism: None,
-        };
-        for (key, value) in json::object(argument).ok_or(Reason::BadArgument)? {
+        Self::of(json::object(argument))
+    }
+
+    /// The same from the members of an object.
+    pub fn of(members: Option<Vec<(&'a str, Value<'a>)>>) -> Result<Self, Reason> {
+        let mut attributes = Self::NONE;
+        for (key, value) in members.ok_or(Reason::BadArgument)? {
             match (key, value) {
                 ("vertical", Value::Text("unknown")) => attributes.vertical = Vertical::Unknown,
                 ("vertical", Value::Text("healthcare")) => {

@@ -10,33 +10,59 @@ use crate::json::{self, Value};
 use crate::keys::region::Keys;
 
 /// The fields given, each at its place; the values still lie in the argument.
-pub struct Pii<'a>([Option<&'a str>; Field::ALL.len()]);
+pub struct Pii<'a> {
+    given: [Option<&'a str>; Field::ALL.len()],
+    /// The fields that were null.
+    nulls: FieldSet,
+}
 
 impl<'a> Pii<'a> {
-    pub const NONE: Self = Self([None; Field::ALL.len()]);
+    pub const NONE: Self = Self {
+        given: [None; Field::ALL.len()],
+        nulls: FieldSet::EMPTY,
+    };
 
     /// Reads a JSON object of known fields with texts of 1 to 1024 bytes; JSON null means not collected.
     pub fn parse(argument: pg_sys::Datum) -> Result<Self, Reason> {
-        let mut given = [None; Field::ALL.len()];
-        for (key, value) in json::object(argument).ok_or(Reason::BadArgument)? {
+        Self::of(json::object(argument))
+    }
+
+    /// The same from the members of an object.
+    pub fn of(members: Option<Vec<(&'a str, Value<'a>)>>) -> Result<Self, Reason> {
+        let mut pii = Self::NONE;
+        for (key, value) in members.ok_or(Reason::BadArgument)? {
             let field = Field::parse(key).ok_or(Reason::UnknownField)?;
-            let place = given.get_mut(field as usize).ok_or(Reason::UnknownField)?;
+            let place = pii
+                .given
+                .get_mut(field as usize)
+                .ok_or(Reason::UnknownField)?;
             match value {
-                Value::Null => {}
+                Value::Null => {
+                    pii.nulls.insert(field);
+                }
                 Value::Text(text) if (1..=MAX_VALUE_BYTES).contains(&text.len()) => {
                     *place = Some(text)
                 }
                 _ => return Err(Reason::BadArgument),
             }
         }
-        Ok(Self(given))
+        Ok(pii)
     }
 
+    /// The fields that have a value.
     pub fn fields(&self) -> FieldSet {
-        let mut set = FieldSet::EMPTY;
+        self.with_values(FieldSet::EMPTY)
+    }
+
+    /// The fields that were named, with a value or null.
+    pub fn named(&self) -> FieldSet {
+        self.with_values(self.nulls)
+    }
+
+    fn with_values(&self, mut set: FieldSet) -> FieldSet {
         for (field, _) in Field::ALL
             .iter()
-            .zip(&self.0)
+            .zip(&self.given)
             .filter(|(_, value)| value.is_some())
         {
             set.insert(*field);
@@ -51,7 +77,7 @@ impl<'a> Pii<'a> {
         candidate: &[u8; 16],
         erasure_generation: u32,
     ) -> Result<Vec<Option<pg_sys::Datum>>, Reason> {
-        let sealed = Field::ALL.iter().zip(&self.0).map(|(field, value)| {
+        let sealed = Field::ALL.iter().zip(&self.given).map(|(field, value)| {
             let context = FieldContext {
                 installation: &keys.installation,
                 candidate,

@@ -130,7 +130,7 @@ fn known(role: &str, request: &[u8; 16]) -> Option<[u8; 16]> {
         .map(|id| *id.as_bytes())
 }
 
-fn fresh_id() -> [u8; 16] {
+pub fn fresh_id() -> [u8; 16] {
     candidate_id(
         u64::try_from(clock::now_unix_micros() / 1000).unwrap_or(0),
         &clock::random(),

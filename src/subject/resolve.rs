@@ -38,7 +38,7 @@ static ANSWER: RowType = RowType::new(&[
 ]);
 
 /// A field and its value; `None` was not collected.
-type Opened = Vec<(Field, Option<Zeroizing<Vec<u8>>>)>;
+pub type Opened = Vec<(Field, Option<Zeroizing<Vec<u8>>>)>;
 
 fn run(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::GatewayLookup);
@@ -47,12 +47,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     call.entry.candidate = Some(candidate);
     let token: &str = call.required(arguments.get(1));
     call.shape.fields = fields(&call, arguments);
-    if let Some(trace) = arguments.get::<&str>(3) {
-        if !is_trace_id(trace) {
-            call.refuse(Reason::BadArgument);
-        }
-        call.shape.trace = Short::new(trace);
-    }
+    call.shape.trace = trace(&call, arguments);
     let (opened, generation, access_id) = bucket::shared(&candidate, || {
         with_latest_snapshot(|| connected(|| read(&mut call, &keys, &candidate, token)))
     });
@@ -90,6 +85,19 @@ fn read(call: &mut Call, keys: &Keys, candidate: &[u8; 16], token: &str) -> (Ope
         .get::<i32>(0, 5)
         .and_then(|number| u32::try_from(number).ok())
         .unwrap_or(0);
+    let sealed = |field| rows.bytes(0, FIRST_FIELD + field as i32);
+    let opened = open_all(keys, candidate, erasure_generation, wanted, sealed);
+    (call.allow(opened), generation, access_id)
+}
+
+/// The values of these fields of one subject.
+pub fn open_all<'a>(
+    keys: &Keys,
+    candidate: &[u8; 16],
+    erasure_generation: u32,
+    wanted: FieldSet,
+    sealed: impl Fn(Field) -> Option<&'a [u8]>,
+) -> Result<Opened, Reason> {
     let opened = wanted.iter().map(|field| {
         let context = FieldContext {
             installation: &keys.installation,
@@ -97,13 +105,10 @@ fn read(call: &mut Call, keys: &Keys, candidate: &[u8; 16], token: &str) -> (Ope
             field,
             erasure_generation,
         };
-        let sealed = rows.bytes(0, FIRST_FIELD + field as i32);
-        (
-            field,
-            sealed.map(|sealed| call.allow(open(keys, &context, sealed))),
-        )
+        let value = sealed(field).map(|sealed| open(keys, &context, sealed));
+        Ok((field, value.transpose()?))
     });
-    (opened.collect(), generation, access_id)
+    opened.collect()
 }
 
 fn open(
@@ -124,8 +129,19 @@ fn open(
     opened.map_err(|_| Reason::Ciphertext)
 }
 
+/// The trace id, if one was given.
+pub fn trace(call: &Call, arguments: Arguments) -> Short<64> {
+    let Some(trace) = arguments.get::<&str>(3) else {
+        return Short::EMPTY;
+    };
+    if !is_trace_id(trace) {
+        call.refuse(Reason::BadArgument);
+    }
+    Short::new(trace)
+}
+
 /// The fields asked for: at least one, each known, none twice.
-fn fields(call: &Call, arguments: Arguments) -> FieldSet {
+pub fn fields(call: &Call, arguments: Arguments) -> FieldSet {
     let elements = call.allow(call.required(arguments.list(2, Field::ALL.len(), Element::Text)));
     let mut set = FieldSet::EMPTY;
     for element in elements {

@@ -19,21 +19,26 @@ impl Standing {
     /// From a row that begins with vertical, consent_status, whether it was erased, generation, and ends with consent_valid_until; `None` if there
     /// is no row. A state that is not understood is the strictest one, and a consent that has run out is expired without anybody having marked it so.
     pub fn of(rows: &Rows) -> Option<Self> {
-        (rows.count == 1).then(|| Self {
+        (rows.count == 1).then(|| Self::at(rows, 0))
+    }
+
+    /// The same from one of several rows.
+    pub fn at(rows: &Rows, row: usize) -> Self {
+        Self {
             vertical: rows
-                .get(0, 1)
+                .get(row, 1)
                 .and_then(Vertical::parse)
                 .unwrap_or(Vertical::Unknown),
             consent: as_of(
-                rows.get(0, 2)
+                rows.get(row, 2)
                     .and_then(ConsentStatus::parse)
                     .unwrap_or(ConsentStatus::PendingBackfillReview),
-                rows.last_moment(0),
+                rows.last_moment(row),
                 clock::now(),
             ),
-            erased: rows.get(0, 3).unwrap_or(true),
-            generation: rows.get(0, 4).unwrap_or(0),
-        })
+            erased: rows.get(row, 3).unwrap_or(true),
+            generation: rows.get(row, 4).unwrap_or(0),
+        }
     }
 
     /// What a decision looks at.

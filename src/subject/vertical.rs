@@ -6,7 +6,7 @@ use identity_core::vocabulary::{AccessorKind, Route};
 use pgrx::pg_sys;
 
 use super::standing::Standing;
-use crate::answer::{RowType, Rows as Answer, value};
+use crate::answer::{self, RowType, Rows as Answer, value};
 use crate::arrays::Element;
 use crate::call::Call;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
@@ -17,7 +17,7 @@ sql_function!(pii_vertical, pg_finfo_pii_vertical, one);
 sql_function!(pii_vertical_many, pg_finfo_pii_vertical_many, many);
 
 const MAX_IDS: usize = 1000;
-/// What one row of the answer takes in PostgreSQL's memory, rounded up. An answer of more than half of work_mem would go to a file.
+/// What one row of the answer takes in PostgreSQL's memory, rounded up.
 const ROW_BYTES: usize = 128;
 
 static SUBJECT: Statement =
@@ -89,9 +89,7 @@ fn many(arguments: Arguments) -> pg_sys::Datum {
 }
 
 fn most_ids() -> usize {
-    // SAFETY: a setting, in kB.
-    let work_mem = usize::try_from(unsafe { pg_sys::work_mem }).unwrap_or(0) * 1024;
-    MAX_IDS.min(work_mem / 2 / ROW_BYTES)
+    MAX_IDS.min(answer::most_bytes() / ROW_BYTES)
 }
 
 /// Where a subject stands, noted for the record of the call. Runs inside its snapshot.

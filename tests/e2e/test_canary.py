@@ -101,7 +101,38 @@ def exercise(vault) -> dict[str, bytes]:
         imported = {"name": secret("imported")}
         vault.change(candidate, imported)
         assert gateway.execute(RESOLVE, (candidate, "t.all", ["name"])).fetchone()[0] == imported
+    exercise_batches(vault, secret)
     return secrets
+
+
+def exercise_batches(vault, secret) -> None:
+    update = "SELECT identity.pii_update(%s, %s::text, %s::jsonb)"
+    register = "SELECT candidate_id FROM identity.pii_register_many(%s::text, %s::jsonb)"
+    many = "SELECT pii FROM identity.pii_resolve_many(%s::uuid[], 't.all', %s::text[])"
+    with vault.gateway() as gateway:
+        records = [{"pii": {name: secret(f"batch-{n}-{name}") for name in FIELDS}} for n in range(3)]
+        ids = [row[0] for row in gateway.execute(register, ("t.all", Jsonb(records))).fetchall()]
+        for candidate in ids:
+            vault.change(candidate, vertical="general", consent="given")
+        gateway.execute(update, (ids[0], "t.all", Jsonb({"name": secret("updated")})))
+        with gateway.transaction(force_rollback=True):
+            gateway.execute(update, (ids[0], "t.all", Jsonb({"name": secret("updated-in-vain")})))
+            gateway.execute(register, ("t.all", Jsonb([{"pii": {"name": secret("batch-rolled-back")}}])))
+            gateway.execute(many, (ids, FIELDS))
+        assert len(gateway.execute(many, (ids * 300, FIELDS)).fetchall()) == 900
+        gateway.execute("SET work_mem = '64kB'")
+        attempts = [
+            (many, (ids * 300, FIELDS)),
+            (update, (ids[0], "t.contact", Jsonb({"ssn": secret("update-not-allowed")}))),
+            (update, (ids[0], "t.all", Jsonb({secret("update-key"): "x"}))),
+            (register, ("t.contact", Jsonb([{"pii": {"ssn": secret("batch-not-allowed")}}]))),
+            (register, ("t.all", Jsonb([{"pii": {"name": "x"}, "request_id": secret("batch-request")}]))),
+            (register, ("t.all", Jsonb([{"pii": {"name": "x"}, secret("batch-key"): {}}]))),
+        ]
+        for query, params in attempts:
+            with pytest.raises(psycopg.Error):
+                gateway.execute(query, params).fetchall()
+        vault.leaves(gateway, committed=3 + 1 + 900, rolled_back=3, denied=6)
 
 
 def memory_of(pid: int) -> bytes:

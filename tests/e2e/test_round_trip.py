@@ -66,7 +66,11 @@ def source(fresh):
     with vault.connect(vault.dba) as dba:
         dba.execute("UPDATE identity.purpose_definitions SET allowed_fields = '{name,email,phone,ssn}' WHERE purpose_token = 't.contact'")  # waits
         dba.execute("SELECT identity.caller_revoke(%s, 'a test')", (vault.shut_out,))
-    wait_until(lambda: vault.sql("SELECT 1 FROM identity.settings_history"), "the settings to be recorded")
+    vault.change(vault.kept.id, {"ssn": "900-00-0001"})
+    # What the maintenance process writes by itself would come between the dump and the count.
+    settled = "SELECT EXISTS (SELECT FROM identity.settings_history) AND NOT EXISTS (SELECT FROM identity.subject_changes_pending) AS done"
+    wait_until(lambda: vault.sql(settled)[0]["done"], "the maintenance process to have done its work")
+    assert vault.sql("SELECT count(*) AS n FROM identity.subject_changes WHERE candidate_id = %s", (vault.kept.id,)) == [{"n": 1}]
     return vault
 
 

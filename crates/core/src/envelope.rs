@@ -21,6 +21,9 @@ pub use crate::padding::MAX_VALUE_BYTES;
 /// Longest envelope: that of a value of [`MAX_VALUE_BYTES`].
 pub const MAX_ENVELOPE_BYTES: usize = PREFIX_BYTES + padded(MAX_VALUE_BYTES) + TAG_BYTES;
 
+/// By how much an envelope is longer than its value, at least: prefix, length of the value, tag.
+pub const SEALED_OVERHEAD_BYTES: usize = PREFIX_BYTES + size_of::<u32>() + TAG_BYTES;
+
 const FORMAT: u8 = 1;
 const SCOPE_DEK: u8 = 0;
 const MESSAGE_ID_BYTES: usize = 32;

@@ -10,6 +10,11 @@ INSERT INTO contract VALUES
   ('pii_register(purpose text, pii jsonb, attributes jsonb DEFAULT ''{}''::jsonb, request_id uuid DEFAULT NULL::uuid)', 'uuid', 'identity_keeper', 'identity_gateway'),
   ('pii_vertical(candidate_id uuid)', '(vertical text, consent_status text, route text, generation integer)', 'identity_keeper', 'identity_gateway'),
   ('pii_vertical_many(candidate_ids uuid[])', '(candidate_id uuid, vertical text, consent_status text, route text, generation integer)', 'identity_keeper', 'identity_gateway'),
+  ('pii_resolve_many(candidate_ids uuid[], purpose text, fields text[], trace_id text DEFAULT NULL::text)', '(candidate_id uuid, status text, pii jsonb, generation integer, access_id bigint)', 'identity_reader', 'identity_gateway'),
+  ('pii_register_many(purpose text, records jsonb)', '(ordinal integer, candidate_id uuid)', 'identity_keeper', 'identity_gateway'),
+  ('pii_update(candidate_id uuid, purpose text, pii jsonb)', 'integer', 'identity_reader', 'identity_gateway'),
+  ('subject_generations(candidate_ids uuid[])', '(candidate_id uuid, generation integer)', 'identity_keeper', 'identity_gateway'),
+  ('subject_changes(since bigint, max integer DEFAULT 1000)', '(cursor bigint, candidate_id uuid, generation integer)', 'identity_keeper', 'identity_gateway'),
   ('identity_health()', 'jsonb', 'superuser', 'PUBLIC'),
   ('consent_record(candidate_id uuid, kind text, status text, version text, evidence jsonb DEFAULT ''{}''::jsonb)', 'void', 'identity_keeper', 'identity_gateway'),
   ('eu_record(candidate_id uuid, eu_resident boolean, lawful_basis text DEFAULT NULL::text, transfer_mechanism text DEFAULT NULL::text)', 'void', 'identity_keeper', 'identity_gateway'),
@@ -50,7 +55,7 @@ SELECT call, result, owner, callers FROM contract EXCEPT SELECT call, result, ow
 \echo == in the catalog, not in the contract; a name that begins with _ is internal
 SELECT call, result, owner, callers FROM catalog WHERE proname NOT LIKE '\_%' EXCEPT SELECT call, result, owner, callers FROM contract ORDER BY 1;
 \echo == one row for one subject, a set for many
-SELECT proname, proretset FROM catalog WHERE proname LIKE 'pii\_%' ORDER BY 1;
+SELECT proname, proretset FROM catalog WHERE proname ~ '^(pii|subject)_' ORDER BY 1;
 \echo == internal functions: who may execute them besides their owner
 SELECT call, owner, callers FROM catalog WHERE proname LIKE '\_%' ORDER BY call COLLATE "C";
 \echo == not volatile, not parallel unsafe, strict, or leakproof

@@ -1,0 +1,2 @@
+\set n random(1, :blocks)
+WITH s AS (SELECT candidate_id, name_ct FROM public.floor_subjects WHERE candidate_id = ANY ((SELECT ids FROM public.bench_blocks WHERE n = :n)::uuid[])), l AS (INSERT INTO public.floor_log (candidate_id, accessor_kind, accessor_role, purpose_token, fields_accessed, outcome, mac) SELECT candidate_id, 'gateway_lookup', current_user, 'fill_validation', ARRAY['name'], 'committed', :mac::bytea FROM s RETURNING access_id) SELECT candidate_id, name_ct FROM s;
