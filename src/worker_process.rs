@@ -10,11 +10,14 @@ use pgrx::pg_sys::{self, PgTryBuilder, errcodes::PgSqlErrorCode};
 use crate::gucs;
 
 /// What the owner of the database could otherwise change under our processes by ALTER DATABASE. Not the timeouts, which work by a cancel
-/// (see `connect`) or in sessions of clients only; and not what acts on nothing that our processes do (row_security, the isolation level).
-const SETTINGS: [(&CStr, &CStr); 4] = [
+/// (see `connect`) or in sessions of clients only. Numbering the changes of subjects runs under policies, hence row_security, and writes what
+/// clients write at the same time, hence the isolation level.
+const SETTINGS: [(&CStr, &CStr); 6] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"role", c"none"),
+    (c"row_security", c"on"),
     (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_isolation", c"read committed"),
     (c"default_table_access_method", c"heap"),
 ];
 
