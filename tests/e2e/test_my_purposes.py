@@ -18,7 +18,7 @@ def test_my_purposes_are_those_that_work_now(vault, gateway, dba, narrow, wide):
                        VALUES (%s, 'x', '{name}', '{identity_gateway}', %s) ON CONFLICT DO NOTHING""", (token, effective))
     update(dba, narrow, "rate_limit_qps = 7", "allowed_fields = '{name,ssn}'")
     listed = mine(gateway)
-    assert listed[narrow] == (["name"], 7, 100) and listed[wide] == (["name", "ssn"], None, 100) and listed["t.all"] == (FIELDS, None, None)
+    assert listed[narrow] == (["name"], 7, 100) and listed[wide] == (["name", "ssn"], None, 100) and listed["t.all"] == (FIELDS, None, 1_000_000_000)
     assert listed["fill_validation"] == (["name"], 100, 10000)
     assert not {others, legal, gone, pending, later, "audit_subject_response", "rtbf_request"} & set(listed)
     vault.sql(f"GRANT {team} TO {gateway.info.user}")
