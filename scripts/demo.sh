@@ -270,6 +270,23 @@ for denial in 'consent             |     5' 'field_not_allowed' 'phi_access' 'pu
   expect "$denial"
 done
 
+chapter "What a gateway keeps may be stale, and it can tell"
+tell "Each answer has a generation. A gateway that keeps one keeps that with it:"
+ask gw_onbox "SELECT pii, generation FROM identity.pii_resolve('$clerk', '$reminder', '{name,phone}')"
+expect_no_error
+kept=$(awk -F'|' '/"phone"/ { print $2 + 0 }' <<<"$answer")
+tell "Meanwhile another gateway writes down a new phone number:"
+ask gw_cloud "SELECT identity.pii_update('$clerk', '$reminder', '{\"phone\": \"+1 312 555 0187\"}') AS generation"
+expect_no_error
+tell "Before it serves what it has kept, the first one asks, which costs no decryption and no row:"
+ask gw_onbox "SELECT generation FROM identity.subject_generations('{$clerk}')"
+now=$(grep -oE '^ +[0-9]+$' <<<"$answer" | tr -d ' ')
+[ "${now:-0}" -gt "${kept:-0}" ] || fail "a later generation than $kept"
+tell "Kept: generation $kept. Committed: $now. The kept answer is refused and overwritten. A cache that does not want to ask each time follows" \
+  "the feed of changes; docs/examples has one in Python and one in Rust:"
+ask_until gw_onbox "SELECT generation FROM identity.subject_changes(0) WHERE candidate_id = '$clerk'" " $now"
+expect " $now"
+
 chapter "Revoking a purpose binds the next call, of everybody"
 tell "Even inside a REPEATABLE READ transaction that began before. While gw_onbox has one" \
   "open, the DBA revokes the purpose from another session:"
@@ -311,7 +328,7 @@ tell "Not even the auditor reads them: that somebody was looked up is itself sen
 ask "$SUPERUSER" "SELECT lane, seq, accessor_kind AS kind, accessor_role AS who, purpose_token AS purpose, fields_accessed AS fields,
        outcome, denial, left(encode(integrity_hash, 'hex'), 12) AS mac
      FROM identity.pii_access_log WHERE accessed_at >= '$started' ORDER BY accessed_at DESC LIMIT 8"
-expect purpose_revoked
+expect caller_revoked
 tell "Nobody changes them, the superuser included:"
 ask "$SUPERUSER" "UPDATE identity.pii_access_log SET fields_accessed = '{}' WHERE request_trace_id = '$trace-first'"
 expect_refusal append_only

@@ -16,3 +16,8 @@ GRANT identity_reviewer TO reviewer_demo;
 
 -- Development keys live in shared memory only: needed again after every restart.
 SELECT identity.dev_unlock();
+
+-- A text to consent under, unless there is one.
+INSERT INTO identity.consent_versions (version, kind, valid_for, template_hash, template_path)
+SELECT 'playground', 'general', interval '2 years', encode(sha256('We keep your data to find you work.'), 'hex'), 'consent/playground.md'
+ WHERE NOT EXISTS (SELECT FROM identity.consent_versions WHERE kind = 'general');
