@@ -8,11 +8,14 @@ use pgrx::pg_sys;
 
 /// Bounds how many locks an erasure of many subjects needs.
 const BUCKETS: u32 = 1024;
+/// Numbers that no subject's bucket has: locks of those who write policy.
+const CONSENT_VERSIONS: u32 = BUCKETS;
+const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 const TAG: u16 = 0x1DB0;
 
 /// Runs `work` with the subject's bucket held shared.
 pub fn shared<T>(candidate: &[u8; 16], work: impl FnOnce() -> T) -> T {
-    let tag = tag(candidate);
+    let tag = numbered(number(candidate));
     // SAFETY: on ERROR the end of the (sub)transaction releases the lock.
     unsafe {
         pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false);
@@ -35,14 +38,14 @@ pub fn shared_many<T>(candidates: &[[u8; 16]], work: impl FnOnce() -> T) -> T {
         let mode = pg_sys::ShareLock as i32;
         let mut waited_for = None;
         loop {
-            let free = |bucket: &&u32| {
-                let taken = pg_sys::LockAcquire(&numbered(**bucket), mode, false, true);
-                taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+            let is_busy = |bucket: &&u32| {
+                let outcome = pg_sys::LockAcquire(&numbered(**bucket), mode, false, true);
+                outcome == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
             };
             let busy = buckets
                 .iter()
                 .filter(|bucket| waited_for != Some(**bucket))
-                .find(free);
+                .find(is_busy);
             let Some(busy) = busy.copied() else {
                 break;
             };
@@ -63,25 +66,23 @@ pub fn shared_many<T>(candidates: &[[u8; 16]], work: impl FnOnce() -> T) -> T {
 
 /// Takes the subject's bucket exclusively until the transaction ends.
 pub fn exclusive(candidate: &[u8; 16]) {
-    // SAFETY: a transaction-level lock.
-    unsafe { pg_sys::LockAcquire(&tag(candidate), pg_sys::ExclusiveLock as i32, false, false) };
+    take(number(candidate));
 }
 
 /// Takes the one lock of those who write consent versions, until the transaction ends.
 pub fn consent_versions() {
-    // SAFETY: a transaction-level lock.
-    unsafe {
-        pg_sys::LockAcquire(
-            &numbered(BUCKETS),
-            pg_sys::ExclusiveLock as i32,
-            false,
-            false,
-        )
-    };
+    take(CONSENT_VERSIONS);
 }
 
-fn tag(candidate: &[u8; 16]) -> pg_sys::LOCKTAG {
-    numbered(number(candidate))
+/// Takes the one lock of those who write patterns, until the transaction ends.
+pub fn vertical_patterns() {
+    take(VERTICAL_PATTERNS);
+}
+
+fn take(number: u32) {
+    let tag = numbered(number);
+    // SAFETY: a transaction-level lock.
+    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };
 }
 
 fn number(candidate: &[u8; 16]) -> u32 {

@@ -4,6 +4,7 @@ use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
 use crate::arrays::{Element, elements};
+use crate::error;
 
 /// Declares a version-1 C function `$symbol` that runs `$body(fcinfo)`. Errors and panics cross it as PostgreSQL ERRORs.
 macro_rules! sql_function {
@@ -74,7 +75,19 @@ impl Arguments {
         }
     }
 
-    /// The call itself, for what returns sets or fires as a trigger.
+    /// What the function is told as a trigger.
+    pub fn trigger(self) -> *mut pg_sys::TriggerData {
+        // SAFETY: PostgreSQL passes trigger data to a trigger function, and says so by the node's type.
+        unsafe {
+            let context = (*self.0).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                error::fault("a trigger function was called as if it were none");
+            }
+            context.cast()
+        }
+    }
+
+    /// The call itself, for what returns sets.
     pub fn raw(self) -> pg_sys::FunctionCallInfo {
         self.0
     }

@@ -120,13 +120,9 @@ struct Row {
 
 impl Row {
     fn fired_for(arguments: Arguments) -> Self {
-        // SAFETY: PostgreSQL passes trigger data to a trigger function.
+        // SAFETY: a trigger's data; its relation is open.
         unsafe {
-            let context = (*arguments.raw()).context;
-            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                error::fault("a trigger function was called as if it were none");
-            }
-            let trigger = context.cast::<pg_sys::TriggerData>();
+            let trigger = arguments.trigger();
             let descriptor = (*(*trigger).tg_relation).rd_att;
             if (*descriptor).natts != CHANGED_AT {
                 error::fault("a table of identity_pgx was altered");

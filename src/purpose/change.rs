@@ -164,13 +164,9 @@ pub fn restoring() -> bool {
 
 /// The token of the row the trigger fired for, and whether an UPDATE changed it.
 fn fired_for<'a>(arguments: Arguments) -> (&'a str, bool) {
-    // SAFETY: PostgreSQL passes trigger data to a trigger function; the column is declared NOT NULL.
+    // SAFETY: a trigger's data; the column is declared NOT NULL.
     unsafe {
-        let context = (*arguments.raw()).context;
-        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-            error::fault("a trigger function was called as if it were none");
-        }
-        let trigger = context.cast::<pg_sys::TriggerData>();
+        let trigger = arguments.trigger();
         let descriptor = (*(*trigger).tg_relation).rd_att;
         let token = |tuple| {
             let mut null = false;

@@ -8,12 +8,12 @@ use pgrx::pg_sys;
 
 use crate::backend_local::BackendLocal;
 use crate::call::Call;
-use crate::error;
 use crate::keys::region::Keys;
 use crate::purpose::change::restoring;
 use crate::query::{Rows, Statement, bind, connected, with_latest_snapshot};
 use crate::record::Fate;
 use crate::sql_function::{self as sql, Arguments, sql_function};
+use crate::{bucket, error};
 
 sql_function!(_pattern_changed, pg_finfo__pattern_changed, changed);
 
@@ -44,8 +44,6 @@ static CHANGES: Statement = Statement::read(
 
 /// The list as of the stamp of its newest change.
 static COMPILED: BackendLocal<Option<(Option<[u8; 16]>, Matcher)>> = BackendLocal::new(None);
-
-const LOCK_TAG: u16 = 0x1DB1;
 
 /// The numbers of the patterns that the text holds, by the list as of now.
 pub fn found_in(text: &str) -> Vec<i32> {
@@ -98,7 +96,7 @@ fn changed(arguments: Arguments) -> pg_sys::Datum {
         call.refuse(Reason::BadArgument);
     }
     // Numbers follow each other in the order of commits.
-    lock();
+    bucket::vertical_patterns();
     let role = call.caller.role();
     with_latest_snapshot(|| {
         connected(|| {
@@ -158,21 +156,6 @@ pub fn digests(installation: &[u8; 16]) -> Vec<(i32, Option<[u8; 32]>)> {
         .collect()
 }
 
-/// One change of the list at a time, until its transaction ends. SQL's advisory functions cannot produce the tag (see bucket.rs).
-fn lock() {
-    let tag = pg_sys::LOCKTAG {
-        // SAFETY: constant for the backend.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: 0,
-        locktag_field3: 0,
-        locktag_field4: LOCK_TAG,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
-    // SAFETY: a transaction-level lock.
-    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };
-}
-
 /// What one row of the table was changed to.
 struct Change<'a> {
     pattern: &'a str,
@@ -184,13 +167,9 @@ struct Change<'a> {
 impl Change<'_> {
     /// `None` if nothing that counts was changed.
     fn of(arguments: Arguments) -> Option<Self> {
-        // SAFETY: PostgreSQL passes trigger data to a trigger function; the three columns are declared NOT NULL.
+        // SAFETY: a trigger's data; the three columns are declared NOT NULL.
         unsafe {
-            let context = (*arguments.raw()).context;
-            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                error::fault("a trigger function was called as if it were none");
-            }
-            let trigger = context.cast::<pg_sys::TriggerData>();
+            let trigger = arguments.trigger();
             let descriptor = (*(*trigger).tg_relation).rd_att;
             let column = |tuple, number| {
                 let mut null = false;
