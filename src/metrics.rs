@@ -151,7 +151,7 @@ impl Report {
         let (ahead, unreviewed) = with_latest_snapshot(|| {
             connected(|| {
                 let ahead = partitions::AHEAD.run(&mut []).get::<i32>(0, 1);
-                (ahead.unwrap_or(0), forecast::length())
+                (ahead.unwrap_or(0), forecast::queue().0)
             })
         });
         self.line("identity_partitions_ahead", &[], f64::from(ahead));

@@ -10,6 +10,7 @@ use crate::ledger::{guards, partitions};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
+use crate::vertical::forecast;
 use crate::{call, error, gucs, lane, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
@@ -25,11 +26,6 @@ static PROVIDERS: Statement = Statement::read(
 static STATEMENT_LOGGING: Statement = Statement::read(
     c"SELECT (pg_catalog.current_setting('log_statement') IN ('all', 'mod') OR pg_catalog.current_setting('log_min_duration_statement') <> '-1')
          AND pg_catalog.current_setting('log_parameter_max_length') <> '0'",
-    &[],
-);
-
-static REVIEW_QUEUE: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*), pg_catalog.min(created_at) FROM identity.subjects WHERE vertical = 'unknown' AND erased_at IS NULL",
     &[],
 );
 
@@ -161,14 +157,8 @@ fn fill(report: &mut Report) {
         None,
     );
 
-    let queue = REVIEW_QUEUE.run(&mut []);
-    let waiting = queue.get::<i64>(0, 1).unwrap_or(0);
-    report.line(
-        "review queue",
-        &format!("{waiting} waiting"),
-        queue.datum(0, 2),
-        None,
-    );
+    let (waiting, oldest) = forecast::queue();
+    report.line("review queue", &format!("{waiting} waiting"), oldest, None);
 
     let ahead = partitions::AHEAD.run(&mut []).get::<i32>(0, 1).unwrap_or(0);
     report.line(

@@ -23,6 +23,11 @@ static FORECAST: Statement = Statement::read(
     &[pg_sys::TIMESTAMPTZOID],
 );
 
+static QUEUE: Statement = Statement::read(
+    c"SELECT pg_catalog.count(*), pg_catalog.min(created_at) FROM identity.subjects WHERE vertical = 'unknown' AND erased_at IS NULL",
+    &[],
+);
+
 static ANSWER: RowType = RowType::new(&[
     (c"length", pg_sys::INT8OID),
     (c"oldest", pg_sys::TIMESTAMPTZOID),
@@ -30,10 +35,10 @@ static ANSWER: RowType = RowType::new(&[
     (c"projected_end", pg_sys::TIMESTAMPTZOID),
 ]);
 
-/// How many wait. Runs inside a call's snapshot.
-pub fn length() -> i64 {
-    let now = Some(pg_sys::Datum::from(clock::now()));
-    FORECAST.run(&mut [now]).get(0, 1).unwrap_or(0)
+/// How many wait, and since when the oldest does. Runs inside a call's snapshot.
+pub fn queue() -> (i64, Option<pg_sys::Datum>) {
+    let rows = QUEUE.run(&mut []);
+    (rows.get(0, 1).unwrap_or(0), rows.datum(0, 2))
 }
 
 fn run(_: Arguments) -> pg_sys::Datum {
