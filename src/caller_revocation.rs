@@ -1,11 +1,12 @@
 //! `caller_revoke` and `caller_reinstate`: a login is shut out of every call, and let in again. Nothing is cached: what has committed binds the
 //! next call of every session of that login, one inside a REPEATABLE READ transaction included.
 
+use std::ffi::CStr;
+
 use identity_core::event_digest;
 use identity_core::reason::Reason;
 use identity_core::vocabulary::AccessorKind;
 use pgrx::pg_sys;
-use std::ffi::CStr;
 
 use crate::answer::timestamp;
 use crate::call::Call;

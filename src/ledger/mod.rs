@@ -7,4 +7,4 @@ mod policy;
 pub mod row;
 pub mod table;
 pub mod verify;
-mod vetting;
+pub mod vetting;

@@ -14,10 +14,11 @@ use pgrx::pg_sys;
 use super::table;
 use crate::caller::Caller;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
+use crate::ledger::vetting::COLUMNS;
 use crate::purpose::active;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Short;
-use crate::{relation, sql_function};
+use crate::{error, relation, sql_function};
 
 /// Partitions from this month on: rows of a later one are from a clock that was wrong, and count all the same.
 static PARTITIONS: Statement = Statement::read(
@@ -36,7 +37,6 @@ const ACCESSOR_KIND: usize = 5;
 const ACCESSOR_ROLE: usize = 7;
 const PURPOSE_TOKEN: usize = 11;
 const OUTCOME: usize = 18;
-const COLUMNS: usize = 29;
 
 /// A lane's committed rows are in the order of their time but for steps of the clock: one of so long before today ends the walk.
 const STEP_MICROS: i64 = 3_600_000_000;
@@ -120,7 +120,7 @@ fn read_lane(
         let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
         let descriptor = (*relation).rd_att;
         if (*descriptor).natts as usize != COLUMNS {
-            crate::error::fault("a partition of the access log was altered");
+            error::fault("a partition of the access log was altered");
         }
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(

@@ -1,5 +1,8 @@
 //! Is the pattern list the one that its recorded changes make? What `ledger_verify` asks.
 
+use std::collections::BTreeSet;
+
+use super::patterns;
 use crate::query::Statement;
 
 static UNRECORDED: Statement = Statement::read(
@@ -27,8 +30,8 @@ pub fn findings(installation: &[u8; 16]) -> Vec<String> {
     let log = RECORDED.run(&mut []);
     let recorded = (0..log.count)
         .filter_map(|row| log.bytes(row, 1).map(<[u8]>::to_vec))
-        .collect::<std::collections::BTreeSet<_>>();
-    for (number, digest) in super::patterns::digests(installation) {
+        .collect::<BTreeSet<_>>();
+    for (number, digest) in patterns::digests(installation) {
         if digest.is_none_or(|digest| !recorded.contains(digest.as_slice())) {
             findings.push(format!(
                 "change {number} of the patterns is not the one that was recorded"

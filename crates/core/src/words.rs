@@ -47,9 +47,10 @@ pub(crate) use words;
 #[cfg(test)]
 mod tests {
     use crate::key::KeyKind;
+    use crate::text::Kind;
     use crate::{
-        AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentStatus, Field, Outcome, Reason,
-        Route, Vertical, Zone,
+        AccessorKind, ApprovalPolicy, AuthTier, ChainKind, ConsentKind, ConsentStatus, Field,
+        Outcome, Reason, Route, Vertical, Zone,
     };
 
     macro_rules! round_trip {
@@ -74,7 +75,7 @@ mod tests {
             Field.name: 6, Vertical.as_str: 5, Route.as_str: 2, ConsentStatus.as_str: 5,
             Zone.as_str: 3, AuthTier.as_str: 2, Outcome.as_str: 3, ChainKind.as_str: 2,
             AccessorKind.as_str: 20, Reason.code: 31, KeyKind.as_str: 2,
-            ConsentKind.as_str: 3,
+            ConsentKind.as_str: 3, ApprovalPolicy.as_str: 3, Kind.as_str: 4,
         );
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `letters` | one character as the Latin letter it looks like |
 //! | `words`, `gap` | a text as its words, and what stands between them |
-//! | `postal` | MD the state, or MD the doctor? |
+//! | `postal`, `places` | MD the state, or MD the doctor? |
 //! | [`pattern`] | what a pattern may be |
 //! | [`matcher`] | all patterns in one pass |
 
