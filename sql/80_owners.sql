@@ -1,22 +1,25 @@
 -- Who owns what. Owner roles need USAGE on the schema to reach what they own or were granted, and nothing may be created in it by them.
-ALTER TABLE identity.installation        OWNER TO identity_owner;
-ALTER TABLE identity.settings_history    OWNER TO identity_owner;
-ALTER TABLE identity.subjects            OWNER TO identity_owner;
-ALTER TABLE identity.purpose_definitions OWNER TO identity_owner;
-ALTER TABLE identity.purpose_versions    OWNER TO identity_owner;
-ALTER TABLE identity.purpose_revocations OWNER TO identity_owner;
-ALTER TABLE identity.pii_access_log      OWNER TO identity_owner;
-ALTER TABLE identity.keyring             OWNER TO identity_owner;
-ALTER TABLE identity.consent_versions    OWNER TO identity_owner;
-ALTER TABLE identity.consent_history     OWNER TO identity_owner;
-ALTER TABLE identity.eu_history          OWNER TO identity_owner;
-ALTER TABLE identity.subject_texts       OWNER TO identity_owner;
-ALTER TABLE identity.caller_revocations  OWNER TO identity_owner;
-ALTER TABLE identity.volume_notices      OWNER TO identity_owner;
-ALTER TABLE identity.notifications       OWNER TO identity_owner;
-ALTER TABLE identity.subject_changes_pending OWNER TO identity_owner;
-ALTER TABLE identity.subject_changes         OWNER TO identity_owner;
-ALTER TABLE identity.change_epochs           OWNER TO identity_owner;
+ALTER TABLE identity.installation             OWNER TO identity_owner;
+ALTER TABLE identity.settings_history         OWNER TO identity_owner;
+ALTER TABLE identity.subjects                 OWNER TO identity_owner;
+ALTER TABLE identity.purpose_definitions      OWNER TO identity_owner;
+ALTER TABLE identity.purpose_versions         OWNER TO identity_owner;
+ALTER TABLE identity.purpose_revocations      OWNER TO identity_owner;
+ALTER TABLE identity.pii_access_log           OWNER TO identity_owner;
+ALTER TABLE identity.keyring                  OWNER TO identity_owner;
+ALTER TABLE identity.consent_versions         OWNER TO identity_owner;
+ALTER TABLE identity.consent_history          OWNER TO identity_owner;
+ALTER TABLE identity.eu_history               OWNER TO identity_owner;
+ALTER TABLE identity.subject_texts            OWNER TO identity_owner;
+ALTER TABLE identity.caller_revocations       OWNER TO identity_owner;
+ALTER TABLE identity.volume_notices           OWNER TO identity_owner;
+ALTER TABLE identity.notifications            OWNER TO identity_owner;
+ALTER TABLE identity.subject_changes_pending  OWNER TO identity_owner;
+ALTER TABLE identity.subject_changes          OWNER TO identity_owner;
+ALTER TABLE identity.change_epochs            OWNER TO identity_owner;
+ALTER TABLE identity.vertical_patterns        OWNER TO identity_owner;
+ALTER TABLE identity.vertical_pattern_changes OWNER TO identity_owner;
+ALTER TABLE identity.vertical_history         OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -46,14 +49,11 @@ ALTER FUNCTION identity.caller_reinstate(name)                            OWNER 
 ALTER FUNCTION identity.metrics()                                         OWNER TO identity_keeper;
 
 -- Verticals. The view reads as the keeper, who sees every row.
-ALTER TABLE identity.vertical_patterns        OWNER TO identity_owner;
-ALTER TABLE identity.vertical_pattern_changes OWNER TO identity_owner;
-ALTER TABLE identity.vertical_history         OWNER TO identity_owner;
-ALTER VIEW identity.vertical_review_queue     OWNER TO identity_keeper;
-ALTER FUNCTION identity.text_observe(uuid, text, text)    OWNER TO identity_keeper;
-ALTER FUNCTION identity.vertical_review(uuid, text, text) OWNER TO identity_keeper;
-ALTER FUNCTION identity.review_forecast()                 OWNER TO identity_keeper;
-ALTER FUNCTION identity._pattern_changed()                OWNER TO identity_keeper;
+ALTER VIEW identity.vertical_review_queue                                 OWNER TO identity_keeper;
+ALTER FUNCTION identity.text_observe(uuid, text, text)                    OWNER TO identity_keeper;
+ALTER FUNCTION identity.vertical_review(uuid, text, text)                 OWNER TO identity_keeper;
+ALTER FUNCTION identity.review_forecast()                                 OWNER TO identity_keeper;
+ALTER FUNCTION identity._pattern_changed()                                OWNER TO identity_keeper;
 
 -- Batches, updates and changes. pii_update returns no PII, but changes what the caller's zone sees, so it sees as the reader does.
 ALTER FUNCTION identity.pii_resolve_many(uuid[], text, text[], text)      OWNER TO identity_reader;

@@ -69,6 +69,7 @@ CREATE POLICY policy_reads ON identity.vertical_pattern_changes FOR SELECT TO id
 CREATE POLICY keeper_adds  ON identity.vertical_pattern_changes FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_reads ON identity.vertical_history         FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.vertical_history         FOR INSERT TO identity_keeper WITH CHECK (true);
+
 -- An update by a gateway: what its zone does not see it cannot change, and nothing it changes can leave its zone.
 CREATE POLICY reader_changes_zone ON identity.subjects FOR UPDATE TO identity_reader
     USING (identity._zone_sees(vertical)) WITH CHECK (identity._zone_sees(vertical));

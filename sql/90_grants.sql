@@ -93,6 +93,7 @@ GRANT SELECT ON identity.vertical_review_queue TO identity_reviewer, identity_au
 GRANT EXECUTE ON FUNCTION identity.text_observe(uuid, text, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.vertical_review(uuid, text, text) TO identity_reviewer;
 GRANT EXECUTE ON FUNCTION identity.review_forecast() TO identity_reviewer, identity_auditor;
+
 -- Batches, updates and changes, for gateways. An update writes these columns and no other: not vertical, consent or what an erasure sets.
 GRANT EXECUTE ON FUNCTION identity.pii_resolve_many(uuid[], text, text[], text),
                           identity.pii_register_many(text, jsonb),
