@@ -3,15 +3,16 @@
 
 CREATE ROLE gw_bench LOGIN IN ROLE identity_gateway, identity_zone_onbox;
 
--- A purpose without the limits that fill_validation has: they would be measured instead. It takes two people, here too. Its name is as long
--- as that one's, so that rows stay comparable.
+-- Purposes without the limits that fill_validation has: they would be measured instead. It takes two people, here too. The name of the first is as
+-- long as that one's, so that rows stay comparable.
 CREATE ROLE dba_bench LOGIN IN ROLE identity_dba;
 CREATE ROLE approver_bench LOGIN IN ROLE identity_approver;
 SET SESSION AUTHORIZATION dba_bench;
 INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, daily_volume_cap)
-  VALUES ('bench_resolving', 'Measure a read', '{name}', '{identity_gateway}', 2147483647);
+  VALUES ('bench_resolving', 'Measure a read', '{name}', '{identity_gateway}', 2147483647),
+         ('bench_register', 'Measure registering', '{name,email}', '{identity_gateway}', 2147483647);
 SET SESSION AUTHORIZATION approver_bench;
-SELECT identity.purpose_approve('bench_resolving', 1);
+SELECT identity.purpose_approve('bench_resolving', 1), identity.purpose_approve('bench_register', 1);
 RESET SESSION AUTHORIZATION;
 
 -- Ids have the shape of a UUID v7 and follow from a number, so that a pgbench script can pick one at random
@@ -103,5 +104,3 @@ INSERT INTO public.bench_blocks
          (SELECT jsonb_agg(jsonb_build_object('pii', jsonb_build_object('name', 'Bench Worker ' || n, 'email', 'worker' || n || '@example.test'))) FROM generate_series(1, 1000) AS n)
     FROM generate_series(1, :blocks) AS block;
 GRANT SELECT ON public.bench_blocks TO gw_bench;
-INSERT INTO identity.purpose_definitions (purpose_token, description, allowed_fields, allowed_roles, daily_volume_cap)
-  VALUES ('bench_register', 'Register subjects in a benchmark', '{name,email}', '{identity_gateway}', 1000000000);

@@ -1,2 +1,2 @@
 \set n random(1, :blocks)
-SELECT candidate_id, status, pii, generation, access_id FROM identity.pii_resolve_many((SELECT ids FROM public.bench_blocks WHERE n = :n), 'fill_validation', ARRAY['name']);
+SELECT candidate_id, status, pii, generation, access_id FROM identity.pii_resolve_many((SELECT ids FROM public.bench_blocks WHERE n = :n), 'bench_resolving', ARRAY['name']);

@@ -85,7 +85,7 @@ fn verify(arguments: Arguments) -> pg_sys::Datum {
             if full {
                 consent::verify::check(&keys, &mut report);
                 check_callers(&keys, &mut report);
-                check_patterns(&keys, &mut report);
+                check_verticals(&keys, &mut report);
             }
         });
     });
@@ -282,13 +282,27 @@ fn check_guards(report: &mut Report) {
     report.close("guards", found_before, "tables and roles have their guards");
 }
 
-/// The patterns that texts are searched for must be what their recorded changes made of them.
-fn check_patterns(keys: &Keys, report: &mut Report) {
-    let found_before = report.findings;
-    for finding in audit::findings(&keys.installation) {
-        report.finding("patterns", &finding);
+/// The patterns that texts are searched for, and the verticals of subjects, must be what was recorded of them.
+fn check_verticals(keys: &Keys, report: &mut Report) {
+    let checks = [
+        (
+            "patterns",
+            audit::patterns(&keys.installation),
+            "patterns and their changes agree",
+        ),
+        (
+            "verticals",
+            audit::verticals(&keys.installation),
+            "subjects, their histories and the log agree",
+        ),
+    ];
+    for (check, findings, good) in checks {
+        let found_before = report.findings;
+        for finding in findings {
+            report.finding(check, &finding);
+        }
+        report.close(check, found_before, good);
     }
-    report.close("patterns", found_before, "patterns and their changes agree");
 }
 
 /// What the DBA's table says must be what reads are decided by, and that must be what was put on the chain.

@@ -72,10 +72,14 @@ pub fn record(
         }
         Cause::Review { note } => ("review", None, None, Some(*note)),
     };
-    let access_id = call.append(
-        keys,
-        &Fate::event(digest(keys, cause, before.vertical, after, generation)),
+    let digest = digest(
+        &keys.installation,
+        cause,
+        before.vertical.as_str(),
+        after.as_str(),
+        generation,
     );
+    let access_id = call.append(keys, &Fate::event(digest));
     INSERT.run(&mut [
         bind(access_id),
         id,
@@ -92,28 +96,29 @@ pub fn record(
     access_id
 }
 
-fn digest(
-    keys: &Keys,
+/// The digest of one change, as it stands on the chain.
+pub fn digest(
+    installation: &[u8; 16],
     cause: &Cause<'_>,
-    before: Vertical,
-    after: Vertical,
+    before: &str,
+    after: &str,
     generation: i32,
 ) -> [u8; 32] {
     let generation = generation.to_string();
     let common = [
-        ("before", before.as_str()),
-        ("after", after.as_str()),
+        ("before", before),
+        ("after", after),
         ("generation", &generation),
     ];
     match cause {
         Cause::Text { source, patterns } => {
             let pairs = [&common[..], &[("source", source), ("patterns", patterns)]].concat();
-            event_digest(&keys.installation, "vertical_escalation", &pairs)
+            event_digest(installation, "vertical_escalation", &pairs)
         }
         Cause::Review { note } => {
             let note = note.map(|byte| format!("{byte:02x}")).concat();
             let pairs = [&common[..], &[("note_digest", &note)]].concat();
-            event_digest(&keys.installation, "vertical_review", &pairs)
+            event_digest(installation, "vertical_review", &pairs)
         }
     }
 }

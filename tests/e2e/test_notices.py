@@ -40,8 +40,9 @@ def test_half_and_cap_are_told_once(vault, gateway):
         used_up(gateway, subject, purpose, 1)
         found = notices(vault, role, 2)
         assert percents(found) == [50, 100]
+        # Others may have come near a cap at the same time: a notification tells of nobody.
         heard = list(worker.notifies(timeout=2, stop_after=2))
-        assert [(notify.channel, notify.payload) for notify in heard] == [("identity_outbox", "")] * 2
+        assert len(heard) >= 2 and {(notify.channel, notify.payload) for notify in heard} == {("identity_outbox", "")}
     for row in found:
         assert (row["purpose_token"], row["row_purpose"], row["daily_cap"]) == (purpose, purpose, 4)
         assert (row["accessor_kind"], row["chain_kind"]) == ("volume_notice", "merkle")
