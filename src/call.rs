@@ -165,6 +165,10 @@ pub fn current_state() {
     if with_latest_snapshot(|| caller_revocation::stands(&Caller::current())) {
         error::raise(Reason::CallerRevoked);
     }
+    // SAFETY: constant for the session, or a superuser's to change.
+    if !limits::admit_question(unsafe { pg_sys::GetSessionUserId() }.to_u32()) {
+        error::raise(Reason::RateLimited);
+    }
 }
 
 /// Whether the session is in the database that `identity_pgx.database` names. It cannot change while we are connected.

@@ -155,8 +155,8 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         ),
         Reason::RateLimited => (
             ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-            "too many calls a second under this purpose",
-            "Try again in a second. The limit is the purpose's rate_limit_qps, for each login.",
+            "too many calls a second",
+            "Try again in a second. The limit, for each login, is the purpose's rate_limit_qps; without a purpose it is 1000.",
         ),
         Reason::DailyCap => (
             ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,

@@ -64,8 +64,6 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         }
         rounds_until_upkeep -= 1;
         worker_process::in_transaction(make_partitions_for_what_waits);
-        notices::write_due();
-        changes::number_committed();
         let settings = gucs::effective();
         if recorded.as_ref() != Some(&settings)
             && worker_process::in_transaction(|| record(&settings))
@@ -73,6 +71,9 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
             alarm_if_weakened(recorded.as_ref(), &settings);
             recorded = Some(settings);
         }
+        // After the settings: what a client can make fail (a NOTIFY queue that is full) must not keep an alarm back.
+        notices::write_due();
+        changes::number_committed();
     }
     worker_process::exit()
 }

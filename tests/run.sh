@@ -85,6 +85,21 @@ isolation() {
   run_tester isolation/pg_isolation_regress "$HERE/isolation" "${specs[@]}"
 }
 
+# These tests wait for a server that shares its machine with others, and a deadline may be missed that is none of ours. So when a few fail, each
+# must hold three times in a row, by itself; the first failure stays in the output, and the closing line names it.
+end_to_end() {
+  local status=0 failures
+  pytest "$HERE/e2e" "$@" || status=$?
+  if [ "$status" -ne 1 ]; then return "$status"; fi
+  mapfile -t failures < <("$venv/bin/python" -c 'import json, sys; print("\n".join(json.load(open(sys.argv[1]))))' "$OUTPUT/pytest-cache/v/cache/lastfailed")
+  if [ ${#failures[@]} -gt 3 ]; then return 1; fi
+  for _ in 1 2 3; do
+    (cd "$HERE/e2e" && pytest "${failures[@]}") || return 1
+  done
+  printf 'UNSTABLE: %s\n' "${failures[@]}"
+}
+pytest() { "$venv/bin/python" -m pytest -q -o "cache_dir=$OUTPUT/pytest-cache" --rootdir="$HERE/e2e" "$@"; }
+
 export -f names same_catalog run_tester regress isolation
 
 step "each test has its expected output" complete
@@ -92,7 +107,7 @@ step "pgspot on the install script" "$venv/bin/pgspot" "$install_script"
 step "the catalog is sql/api.txt" in_cluster same_catalog
 step "pg_regress" in_cluster regress
 step "isolation" in_cluster isolation
-step "end to end" "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir="$HERE/e2e" "$HERE/e2e" "$@"
+step "end to end" end_to_end "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"

@@ -15,7 +15,11 @@ use crate::call::Call;
 use crate::clock;
 use crate::gucs::SERVICE_DAILY_CEILING;
 use crate::purpose::active::Active;
+use crate::record::Short;
 use counters::Counters;
+
+/// For each login, each about up to 1,000 subjects: far above what caches need.
+const QUESTIONS_PER_SECOND: u32 = 1000;
 
 /// What a call counted: on which day, and how many subjects.
 #[derive(Clone, Copy)]
@@ -38,6 +42,15 @@ pub fn admit(call: &Call, purpose: &Active, subjects: u32) {
         table::enter(session, token, now, today, work).unwrap_or(Err(Reason::RateLimited));
     let day = call.allow(verdict);
     call.counted.set(Some(Counted { day, subjects }));
+}
+
+/// Counts a question about how things stand, which names no purpose; false if the login has had its questions of this second.
+pub fn admit_question(session: u32) -> bool {
+    let now = clock::monotonic_nanos();
+    let today = limit::day(clock::now_unix_micros());
+    let work = |counters: &mut Counters| counters.call(now, QUESTIONS_PER_SECOND);
+    // No purpose has such a name.
+    table::enter(session, &Short::new("(questions)"), now, today, work).unwrap_or(false)
 }
 
 /// Takes back so many of the subjects that this call counted: they are not disclosed after all.

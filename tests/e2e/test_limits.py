@@ -8,7 +8,7 @@ import pytest
 
 from cluster import wait_until
 from limit_helpers import CAP, RATE, caller, capped, outcome, small_cluster, used_up
-from vault import ONBOX, RESOLVE, Vault, read, refused_read
+from vault import ONBOX, RESOLVE, Vault, read, refused, refused_read
 
 
 @pytest.fixture
@@ -260,3 +260,12 @@ def test_who_finds_no_place_to_be_counted_is_not_served(request):
     metrics = {row["name"]: row["value"] for row in vault.sql("SELECT name, value FROM identity.metrics()")}
     assert metrics["identity_limit_turned_away_total"] == 2 * len(turned_away)
     assert metrics["identity_limit_places_taken"] == places + 50 - len(turned_away)
+
+
+@pytest.mark.parametrize("question", ["subject_generations(CASE WHEN n > 0 THEN %s::uuid[] END)", "subject_changes(n - n, cardinality(%s::uuid[]))"])
+def test_questions_without_a_purpose_have_a_rate_too(vault, gateway, question):
+    subject = vault.subject()
+    query = f"SELECT count(*) FROM generate_series(1, %s) AS n, LATERAL identity.{question} AS answer"
+    gateway.execute(query, (10, [subject.id]))
+    refused(gateway, query, (20_000, [subject.id]), *RATE)
+    assert outcome(gateway, subject, "t.all") == "ok", "reads are counted by purpose, and go on"

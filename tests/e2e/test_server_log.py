@@ -205,6 +205,14 @@ def test_another_database_is_none_of_our_business(logged):
         assert f"{letter}{mark}" in written, letter
 
 
+def test_why_a_login_is_revoked_is_not_logged(logged):
+    """It may be about a person; and the very first statement of a session is logged before our code runs."""
+    role, mark = logged.login("identity_gateway"), f"left-{time.monotonic_ns()}"
+    with logged.cluster.connect(logged.dba, options="-c search_path=identity") as dba:
+        dba.execute(f"SELECT caller_revoke('{role}', '{mark}')")
+    assert mark not in log(logged.cluster)
+
+
 # -- other languages -----------------------------------------------------------------
 def german(directory: Path, monkeypatch) -> str | None:
     """A German locale for the server: the machine's own, or one made for this test. Otherwise the reason why there is none."""

@@ -77,15 +77,18 @@ def test_set_role_only_narrows(vault, session, outer):
     role = vault.login("identity_gateway", target, *ZONES[session])
     before = expected_zone(set(ZONES[session]) | set(ZONES[outer]), set(ZONES[session]) | set(ZONES[outer]))
     after = expected_zone(set(ZONES[session]), set(ZONES[outer]))
+    committed = denied = 0
     with vault.connect(role) as conn:
         for zone, statement in ((before, "RESET ROLE"), (after, f"SET ROLE {target}"), (before, "RESET ROLE")):
             conn.execute(statement)
             for subject, zones in ((general, ("cloud", "onbox")), (healthcare, ("onbox",))):
                 if zone in zones:
                     read(conn, subject)
+                    committed += 1
                 else:
                     refused_read(conn, subject, "P0002", "subject_unavailable")
-    rows = vault.rows(role)
+                    denied += 1
+    rows = vault.leaves(role, committed=committed, denied=denied)
     assert {row["zone"] for row in rows} == {before, after}
     assert {row["accessor_outer"] for row in rows} == {role, target}
     order = ["none", "cloud", "onbox"]
