@@ -71,13 +71,16 @@ impl Call {
         argument.unwrap_or_else(|| self.refuse(Reason::NullArgument))
     }
 
-    /// What every call on subjects or policy needs: a place to be recorded in, a live recorder, unlocked keys.
+    /// What every call on subjects or policy needs: a place to be recorded in, a live recorder, unlocked keys, a login that is not revoked.
     pub fn admit(&self) -> Keys {
+        let keys = self.admit_to_purpose();
+        with_latest_snapshot(|| self.admit_caller());
+        keys
+    }
+
+    /// The same for a call that names a purpose, but for the login: `purpose::active::admitted` looks at it under the one snapshot of the call.
+    pub fn admit_to_purpose(&self) -> Keys {
         self.admit_locked();
-        // Not in `admit_locked`: were the only login revoked that brings the keys, nobody could reinstate it after a restart.
-        if with_latest_snapshot(|| caller_revocation::stands(&self.caller)) {
-            self.refuse(Reason::CallerRevoked);
-        }
         if !slots::recorder_lives() {
             worker_process::wake_postmaster();
             self.refuse(Reason::RecorderDown);
@@ -89,6 +92,14 @@ impl Call {
                 Reason::NotInitialized
             })
         })
+    }
+
+    /// Refuses a login that is revoked as of now. Runs inside the call's snapshot. Not in `admit_locked`: were the only login revoked that brings
+    /// the keys, nobody could reinstate it after a restart.
+    pub fn admit_caller(&self) {
+        if caller_revocation::stands(&self.caller) {
+            self.refuse(Reason::CallerRevoked);
+        }
     }
 
     /// What even the calls need that bring the keys: this database, a transport that is allowed, a transaction that can write.

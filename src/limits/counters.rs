@@ -47,12 +47,12 @@ impl Counters {
         Ok(self.volume.day())
     }
 
-    /// Takes back what was not disclosed, and with it a threshold that was not reached after all.
     /// Counts a call that discloses nobody; false if it is one too many for this second.
     pub fn call(&mut self, now: u64, rate: u32) -> bool {
         self.bucket.take(now, rate)
     }
 
+    /// Takes back what was not disclosed, and with it a threshold that was not reached after all.
     pub fn give_back(&mut self, day: i32, subjects: u32) {
         self.volume.give_back(day, subjects);
         let marks = self.reached.iter_mut().zip(self.noticed);

@@ -51,8 +51,10 @@ pub struct Active {
     pub daily_volume_cap: Option<i32>,
 }
 
-/// The purpose that a call names, if the caller may use it for these fields; otherwise the call is refused. Runs inside the call's snapshot.
+/// The purpose that a call names, if the caller is not revoked and may use it for these fields; otherwise the call is refused. Runs inside the
+/// call's snapshot.
 pub fn admitted(call: &mut Call, token: &str, wanted: FieldSet) -> Active {
+    call.admit_caller();
     let active = if is_purpose_token(token) {
         active(token, &call.caller)
     } else {

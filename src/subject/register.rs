@@ -70,7 +70,7 @@ pub fn insert(keys: &Keys, new: &New<'_>) -> Result<bool, Reason> {
 
 fn run(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::Register);
-    let keys = call.admit();
+    let keys = call.admit_to_purpose();
     let token: &str = call.required(arguments.get(0));
     let pii = call.allow(Pii::parse(call.required(arguments.datum(1))));
     call.shape.fields = pii.fields();

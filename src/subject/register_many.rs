@@ -54,7 +54,7 @@ struct Record<'a> {
 
 fn run(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::Register);
-    let keys = call.admit();
+    let keys = call.admit_to_purpose();
     let token: &str = call.required(arguments.get(0));
     let records = json::argument(call.required(arguments.datum(1)));
     let records = call.allow(json::array(records, MAX_RECORDS).unwrap_or(Err(Reason::BadArgument)));
