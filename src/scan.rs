@@ -69,6 +69,13 @@ impl Index {
         // SAFETY: relations are opened and closed here; the key outlives the scan; positions are checked against the table.
         unsafe {
             let relation = pg_sys::table_open(self.table.oid(), pg_sys::AccessShareLock as i32);
+            // Most servers never revoke anything. A table that was never written has no block, and whoever inserts makes one before committing.
+            let blocks =
+                pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            if blocks == 0 {
+                pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+                return None;
+            }
             let index = pg_sys::index_open(self.index.oid(), pg_sys::AccessShareLock as i32);
             let descriptor = (*relation).rd_att;
             if (*descriptor).natts as usize != self.columns {
