@@ -120,10 +120,10 @@ impl LaneHeads {
     }
 
     /// Adds the head of the next lane; lanes come in ascending order.
-    #[must_use]
-    pub fn push(self, lane: u32, seq: u64, mac: &[u8; 32]) -> Self {
-        let hash = self.0.raw(&lane.to_be_bytes());
-        Self(hash.raw(&seq.to_be_bytes()).raw(mac))
+    pub fn push(&mut self, lane: u32, seq: u64, mac: &[u8; 32]) {
+        self.0.add(&lane.to_be_bytes());
+        self.0.add(&seq.to_be_bytes());
+        self.0.add(mac);
     }
 
     /// The digest.
