@@ -12,7 +12,7 @@ use crate::trace::is_purpose_token;
 pub const SCHEMA: &str = "identity_pgx/seal/v1";
 
 /// Longest seal leaf, in bytes: every number and word at its longest.
-pub const MAX_SEAL_LEAF_BYTES: usize = 800;
+pub const MAX_SEAL_LEAF_BYTES: usize = 665;
 
 /// What a seal leaf says.
 #[derive(Clone, Debug, PartialEq, Eq)]
