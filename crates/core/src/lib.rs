@@ -80,7 +80,7 @@ pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};
 pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
 pub use merkle::{Frontier, Nodes, leaf_hash, node_hash};
 pub use reason::Reason;
-pub use salt::{row_salt, seal_salt};
+pub use salt::{Salts, row_salt, seal_salt};
 pub use seal_leaf::{LaneHeads, SealLeaf};
 pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};
