@@ -179,5 +179,5 @@ fn lsn_text(lsn: u64) -> String {
 fn lsn(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     let half = |text| u32::from_str_radix(text, 16).ok().map(u64::from);
-    Some(half(high)? << 32 | half(low)?)
+    Some((half(high)? << 32) + half(low)?)
 }
