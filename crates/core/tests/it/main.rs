@@ -11,6 +11,7 @@ mod leaf;
 mod leaf_texts;
 mod merkle;
 mod merkle_oracles;
+mod merkle_reference;
 mod salt;
 mod seal_leaf;
 mod small;
