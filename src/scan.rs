@@ -18,6 +18,17 @@ pub struct Index {
 }
 
 impl Index {
+    /// Whether the table was never written. Whoever inserts makes a block of it before committing, so this is as of now.
+    pub fn is_empty(&self) -> bool {
+        // SAFETY: the relation is opened and closed here.
+        unsafe {
+            let relation = pg_sys::table_open(self.table.oid(), pg_sys::AccessShareLock as i32);
+            let empty = was_never_written(relation);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            empty
+        }
+    }
+
     /// Goes through the rows with this key, the last in the index's order first, until `pick` takes one. Sees what the active snapshot
     /// sees, so it belongs inside the call's latest snapshot.
     pub fn last<T>(&self, key: &str, pick: impl FnMut(&Columns) -> Option<T>) -> Option<T> {
@@ -81,9 +92,7 @@ pub unsafe fn backwards<T>(
     // SAFETY: relations are opened and closed here; rows are taken apart by the table's own descriptor.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        // Most servers never revoke anything. A table that was never written has no block, and whoever inserts makes one before committing.
-        if pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
-        {
+        if was_never_written(relation) {
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
             return None;
         }
@@ -110,5 +119,13 @@ pub unsafe fn backwards<T>(
         pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         picked
+    }
+}
+
+/// Most servers never revoke anything: then there is no index to go through.
+unsafe fn was_never_written(relation: pg_sys::Relation) -> bool {
+    // SAFETY: an open relation.
+    unsafe {
+        pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
     }
 }
