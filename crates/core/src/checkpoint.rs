@@ -56,7 +56,8 @@ impl Checkpoint {
             root: array_from_base64(lines.next()?)?,
             extensions: lines.map(str::to_owned).collect(),
         };
-        let empty = checkpoint.origin.is_empty() || checkpoint.extensions.iter().any(String::is_empty);
+        let empty =
+            checkpoint.origin.is_empty() || checkpoint.extensions.iter().any(String::is_empty);
         (!empty).then_some(checkpoint)
     }
 
@@ -64,7 +65,8 @@ impl Checkpoint {
     /// what somebody claims.
     #[must_use]
     pub fn claimed(text_or_note: &str) -> Option<Self> {
-        Self::parse(text_or_note).or_else(|| Self::parse(Note::parse(text_or_note.as_bytes())?.text))
+        Self::parse(text_or_note)
+            .or_else(|| Self::parse(Note::parse(text_or_note.as_bytes())?.text))
     }
 
     /// Reads a signed checkpoint, and believes it if one of `keys` that is called like its origin has

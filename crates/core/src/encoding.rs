@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn base64_that_says_the_same_otherwise_is_refused() {
         for text in [
-            "Zh==", "Zm9=", "Zg", "Zg=", "Zg===", "=", "====", "Z", "Zm9vY", "Zm8=Zm8=", "Zg==\n", " Zg==", "Zm\n9v",
-            "-__-", "Zg==Zg==", "Zé==",
+            "Zh==", "Zm9=", "Zg", "Zg=", "Zg===", "=", "====", "Z", "Zm9vY", "Zm8=Zm8=", "Zg==\n",
+            " Zg==", "Zm\n9v", "-__-", "Zg==Zg==", "Zé==",
         ] {
             assert_eq!(from_base64(text), None, "{text}");
         }
@@ -90,7 +90,15 @@ mod tests {
         assert_eq!(array_from_hex("00ff9a"), Some([0, 0xff, 0x9a]));
         assert_eq!(array_from_hex("00ff9"), None::<[u8; 2]>);
         assert_eq!(array_from_hex("00ff9"), None::<[u8; 3]>);
-        for text in ["00", "00ff9a00", "00FF9a", "+0ff9a", "00ff9g", "0\u{e9}f9a", " 0ff9a"] {
+        for text in [
+            "00",
+            "00ff9a00",
+            "00FF9a",
+            "+0ff9a",
+            "00ff9g",
+            "0\u{e9}f9a",
+            " 0ff9a",
+        ] {
             assert_eq!(array_from_hex(text), None::<[u8; 3]>, "{text}");
         }
     }
@@ -99,7 +107,20 @@ mod tests {
     fn numbers_that_say_the_same_otherwise_are_refused() {
         assert_eq!(decimal("0"), Some(0));
         assert_eq!(decimal("18446744073709551615"), Some(u64::MAX));
-        for text in ["", "00", "01", "+1", "-1", "-0", " 1", "1 ", "1e3", "0x1", "١", "18446744073709551616"] {
+        for text in [
+            "",
+            "00",
+            "01",
+            "+1",
+            "-1",
+            "-0",
+            " 1",
+            "1 ",
+            "1e3",
+            "0x1",
+            "١",
+            "18446744073709551616",
+        ] {
             assert_eq!(decimal(text), None, "{text}");
         }
     }

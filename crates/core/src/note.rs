@@ -18,8 +18,8 @@ pub const MAX_NOTE_BYTES: usize = 1 << 17;
 /// Most signatures of one note: what a note may cost a verifier is bounded.
 pub const MAX_SIGNATURES: usize = 100;
 
-/// Longest name of a key.
-pub const MAX_KEY_NAME_BYTES: usize = 255;
+/// Longest text of a verifier key that is read.
+pub const MAX_VKEY_BYTES: usize = 1 << 10;
 
 /// Length of a key id.
 pub const KEY_ID_BYTES: usize = 4;
@@ -54,11 +54,10 @@ impl fmt::Display for NoteError {
 
 impl core::error::Error for NoteError {}
 
-/// Whether a key may have this name: neither empty nor too long, no `+`, no space or control character.
+/// Whether a key may have this name: not empty, without Unicode spaces and `+`.
 #[must_use]
 pub fn is_key_name(name: &str) -> bool {
-    let allowed = |c: char| c != '+' && !c.is_whitespace() && !c.is_control();
-    !name.is_empty() && name.len() <= MAX_KEY_NAME_BYTES && name.chars().all(allowed)
+    !name.is_empty() && !name.chars().any(|c| c == '+' || c.is_whitespace())
 }
 
 /// What a signature line calls a key beside its name: the first four bytes of
@@ -105,6 +104,9 @@ impl VerifierKey {
     /// Reads what [`fmt::Display`] writes: `name+id in hex+base64(0x01 ‖ public key)`.
     #[must_use]
     pub fn parse(vkey: &str) -> Option<Self> {
+        if vkey.len() > MAX_VKEY_BYTES {
+            return None;
+        }
         let (name, rest) = vkey.split_once('+')?;
         let (_, encoded) = rest.split_once('+')?;
         let [ED25519, public_key @ ..] = array_from_base64::<{ 1 + PUBLIC_KEY_BYTES }>(encoded)?
@@ -190,7 +192,11 @@ impl<'a> Note<'a> {
     pub fn signers<'k>(&self, keys: &'k [VerifierKey]) -> Result<Vec<&'k VerifierKey>, NoteError> {
         let mut signers = Vec::new();
         for key in keys {
-            let mut own = self.signatures.iter().filter(|line| line.names(key)).peekable();
+            let mut own = self
+                .signatures
+                .iter()
+                .filter(|line| line.names(key))
+                .peekable();
             if own.peek().is_none() {
                 continue;
             }

@@ -4,19 +4,16 @@
 //! The proof is a JSON object whose values are texts. This crate has no JSON library: [`RowProofText`] is
 //! what one reads, [`RowProof::json`] what one need not write.
 
-use super::{Proven, ProofError, TlogProof};
-use crate::encoding::{array_from_hex, decimal, hex};
+use super::{ProofError, Proven, TlogProof};
+use crate::encoding::{array_from_hex, decimal};
 use crate::json::Object;
 use crate::merkle::{Digest, leaf_hash, verify_inclusion};
 use crate::note::VerifierKey;
 use crate::proof::tlog::MAX_PATH_HASHES;
-use crate::seal_leaf::SealLeaf;
+use crate::seal_leaf::{MAX_SEAL_LEAF_BYTES, SealLeaf};
 
 /// Value of the member `schema`: names the format of the proof and its version.
 pub const SCHEMA: &str = "identity_pgx/proof/v1";
-
-/// Longest seal leaf that a proof may hold: ours have under 1 kB.
-pub const MAX_SEAL_LEAF_BYTES: usize = 1 << 13;
 
 /// That a row is in the log.
 ///
@@ -163,6 +160,10 @@ impl BatchProof {
         let seal = SealLeaf::parse(self.seal_leaf.as_bytes()).ok_or(ProofError::Batch)?;
         let sealed = seal.batch_rows == self.rows
             && verify_inclusion(self.index, self.rows, row, &seal.batch_root, &self.path);
-        if sealed { Ok(()) } else { Err(ProofError::Batch) }
+        if sealed {
+            Ok(())
+        } else {
+            Err(ProofError::Batch)
+        }
     }
 }

@@ -101,8 +101,7 @@ impl<'a> TlogProof<'a> {
         if !verify_inclusion(self.index, size, leaf_hash, root, &self.path) {
             return Err(ProofError::Tree);
         }
-        let checkpoint =
-            Checkpoint::open(self.checkpoint, keys).map_err(ProofError::Checkpoint)?;
+        let checkpoint = Checkpoint::open(self.checkpoint, keys).map_err(ProofError::Checkpoint)?;
         Ok(Proven {
             checkpoint,
             index: self.index,
