@@ -25,10 +25,6 @@ impl Signer {
         Self { vkey, key }
     }
 
-    pub fn public_key(&self) -> [u8; 32] {
-        self.key.verifying_key().to_bytes()
-    }
-
     pub fn line(&self, text: &str) -> String {
         let signature = self.key.sign(text.as_bytes()).to_bytes();
         signature_line(self.vkey.name(), self.vkey.id(), &signature)
