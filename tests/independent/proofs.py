@@ -10,8 +10,9 @@ import collections
 import json
 import sys
 
-import formats
 import transparency as t
+from formats import jcs
+from tree import leaf_hash
 
 
 class Checker:
@@ -54,7 +55,7 @@ class Checker:
 
         def accept(text: str):
             parsed = t.tlog_proof(text)
-            t.check_tlog_proof(parsed, t.leaf_hash(parsed.salt, leaf), self.open)
+            t.check_tlog_proof(parsed, leaf_hash(parsed.salt, leaf), self.open)
 
         accept(proof)
         # The checkpoint in it is the one whose bits were changed above. Together with the proof, for the smallest trees only.
@@ -76,7 +77,7 @@ class Checker:
         self.flips("consistency", path, step, accept)
 
     def row(self, line: dict):
-        proof, leaf = formats.jcs(line["proof"]), line["leaf"].encode()
+        proof, leaf = jcs(line["proof"]), line["leaf"].encode()
         t.check_row_proof(proof, leaf, self.open)
         step = 1 if b'"rows":"3"' in proof else 17
         self.flips("row", proof, step, lambda changed: t.check_row_proof(changed, leaf, self.open))
@@ -84,7 +85,7 @@ class Checker:
 
     def unsigned(self, line: dict):
         try:
-            t.check_row_proof(formats.jcs(line["proof"]), line["leaf"].encode(), self.open)
+            t.check_row_proof(jcs(line["proof"]), line["leaf"].encode(), self.open)
         except t.NotSigned:
             return
         raise ValueError("a checkpoint without signature was accepted")

@@ -6,7 +6,6 @@ its writer would not write is refused, whatever it says.
 
 import base64
 import binascii
-import hashlib
 import json
 import re
 from typing import NamedTuple
@@ -14,7 +13,8 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-import formats
+from formats import jcs, sha256
+from tree import leaf_hash, node_hash, split
 
 
 class Refused(Exception):
@@ -35,10 +35,6 @@ class Checkpoint(NamedTuple):
     origin: str
     size: int
     root: bytes
-
-
-def sha256(*parts: bytes) -> bytes:
-    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def of_base64(text: str, length: int | None = None) -> bytes:
@@ -69,7 +65,7 @@ def of_decimal(text: str) -> int:
 def verifier_key(text: str) -> Key:
     name, given, encoded = text.split("+", 2)
     key = of_base64(encoded, 33)
-    id = sha256(name.encode(), b"\n", key)[:4]
+    id = sha256(name.encode() + b"\n" + key)[:4]
     if key[0] != 1 or id.hex() != given:
         raise Refused("verifier key")
     return Key(name, id, Ed25519PublicKey.from_public_bytes(key[1:]))
@@ -116,19 +112,7 @@ def open_checkpoint(note: str, keys: list) -> Checkpoint:
     return opened
 
 
-# --- the tree (RFC 6962, read from the top down; crates/core goes from the bottom up) ---
-
-
-def leaf_hash(salt: bytes, leaf: bytes) -> bytes:
-    return sha256(b"\0", salt, leaf)
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    return sha256(b"\1", left, right)
-
-
-def split(size: int) -> int:
-    return 1 << (size - 1).bit_length() - 1
+# --- paths (RFC 6962, sections 2.1.1 and 2.1.2, from the top down; crates/core goes from the bottom up) ---
 
 
 def root_of(index: int, size: int, leaf: bytes, path: list) -> bytes:
@@ -231,7 +215,7 @@ def of_json(text: str | bytes) -> dict:
 def sealed_batch(seal: str) -> tuple:
     """The root and the number of rows that a seal leaf names."""
     leaf = of_json(seal)
-    if formats.jcs(leaf) != seal.encode() or leaf.get("schema") != "identity_pgx/seal/v1":
+    if jcs(leaf) != seal.encode() or leaf.get("schema") != "identity_pgx/seal/v1":
         raise Refused("seal leaf")
     root, rows = members({name: leaf.get(name) for name in ("batch_root", "batch_rows")}, "batch_root", "batch_rows")
     return of_hex(root, 32), rows

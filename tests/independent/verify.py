@@ -20,6 +20,7 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import formats
+import tree
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 VECTORS = REPOSITORY / "crates/core/tests/vectors/frozen.json"
@@ -113,6 +114,46 @@ def candidate_agrees(v: dict) -> bool:
     return str(formats.candidate_id(v["unix_ms"], *of_hex(v, "random"))) == v["id"]
 
 
+def hex_list(hashes: list) -> list:
+    return [value.hex() for value in hashes]
+
+
+def salt_agrees(v: dict) -> bool:
+    derive = {"row": tree.row_salt, "seal": tree.seal_salt}[v["kind"]]
+    return derive(*of_hex(v, "key", "installation"), v["number"]).hex() == v["salt"]
+
+
+def tree_leaf_agrees(v: dict) -> bool:
+    return tree.leaf_hash(*of_hex(v, "salt"), v["leaf"].encode()).hex() == v["hash"]
+
+
+def tree_agrees(v: dict) -> bool:
+    leaves = tree.numbered(v["size"])
+    paths = [hex_list(tree.inclusion(proof["index"], leaves)) for proof in v["inclusion"]]
+    paths += [hex_list(tree.consistency(proof["old"], leaves)) for proof in v["consistency"]]
+    given = [proof["path"] for proof in v["inclusion"] + v["consistency"]]
+    return tree.root(leaves).hex() == v["root"] and paths == given
+
+
+def batch_agrees(v: dict) -> bool:
+    leaves = tree.numbered(v["rows"])
+    tiles = {
+        (level, index): (len(hashes), formats.sha256(b"".join(hashes)).hex())
+        for level, index, hashes in tree.tiles(leaves)
+    }
+    given = [tiles[t["level"], t["index"]] == (t["width"], t["sha256"]) for t in v["tiles"]]
+    return tree.root(leaves).hex() == v["root"] and all(given)
+
+
+def lane_heads_agree(v: dict) -> bool:
+    heads = [(head["lane"], head["seq"], *of_hex(head, "mac")) for head in v["heads"]]
+    return tree.lane_heads(heads).hex() == v["digest"]
+
+
+def seal_agrees(v: dict) -> bool:
+    return tree.seal_leaf(v["seal"]) == v["leaf"].encode()
+
+
 SECTIONS = {
     "keys": key_agrees,
     "genesis": genesis_agrees,
@@ -124,6 +165,12 @@ SECTIONS = {
     "evidence": evidence_agrees,
     "certificates": certificate_agrees,
     "candidates": candidate_agrees,
+    "salts": salt_agrees,
+    "tree_leaves": tree_leaf_agrees,
+    "trees": tree_agrees,
+    "batches": batch_agrees,
+    "lane_heads": lane_heads_agree,
+    "seals": seal_agrees,
 }
 
 

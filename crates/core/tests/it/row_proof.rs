@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use identity_core::RowProof;
 use identity_core::note::{NoteError, VerifierKey};
 use identity_core::proof::{BatchProof, BatchText, ProofError, RowProofText};
+use identity_core::seal_leaf::MAX_SEAL_LEAF_BYTES;
 use serde::Deserialize;
 
 use crate::log::{ORIGIN, Signer, batched, merkle_row, row_hash, row_leaf, row_salt};
@@ -236,12 +237,12 @@ fn members_have_one_form() {
     in_batch(&|batch| batch.path[0].truncate(62));
     in_batch(&|batch| batch.path[1] = batch.path[1].to_uppercase());
     in_batch(&|batch| batch.path = vec![hex(&[0; 32]); 65]);
-    in_batch(&|batch| batch.seal_leaf = "x".repeat(801));
+    in_batch(&|batch| batch.seal_leaf = "x".repeat(MAX_SEAL_LEAF_BYTES + 1));
 
     let mut longest = text.clone();
     let batch = longest.batch.as_mut().unwrap();
     batch.path = vec![hex(&[0; 32]); 64];
-    batch.seal_leaf = "x".repeat(800);
+    batch.seal_leaf = "x".repeat(MAX_SEAL_LEAF_BYTES);
     longest.access_id = i64::MAX.to_string();
     assert_eq!(RowProof::parse(&longest).unwrap().access_id, i64::MAX);
 }
