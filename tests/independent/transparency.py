@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from formats import jcs, sha256
 from tree import leaf_hash, node_hash, split
@@ -242,3 +242,31 @@ def check_row_proof(text: bytes, row: bytes, open_) -> Checkpoint:
     path = [of_hex(sibling, 32) for sibling in path]
     check_inclusion(of_decimal(index), Checkpoint("", of_decimal(rows), root), hash_, path)
     return check_tlog_proof(inner, leaf_hash(inner.salt, seal.encode()), open_)
+
+
+# --- writing ---
+
+
+def to_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def vkey_text(name: str, private: Ed25519PrivateKey) -> str:
+    public = b"\x01" + private.public_key().public_bytes_raw()
+    id = sha256(name.encode() + b"\n" + public)[:4]
+    return f"{name}+{id.hex()}+{to_base64(public)}"
+
+
+def sign(text: str, name: str, private: Ed25519PrivateKey) -> str:
+    """The note of one signature."""
+    id = bytes.fromhex(vkey_text(name, private).split("+")[1])
+    return f"{text}\n— {name} {to_base64(id + private.sign(text.encode()))}\n"
+
+
+def checkpoint_text(head: Checkpoint, extensions: tuple = ()) -> str:
+    return "".join(line + "\n" for line in (head.origin, str(head.size), to_base64(head.root), *extensions))
+
+
+def tlog_proof_text(proof: TlogProof) -> str:
+    head = ["c2sp.org/tlog-proof@v1", "extra " + to_base64(proof.salt), f"index {proof.index}"]
+    return "".join(line + "\n" for line in head + [to_base64(hash_) for hash_ in proof.path] + [""]) + proof.checkpoint

@@ -8,6 +8,7 @@ mod envelope;
 mod frozen;
 mod frozen_file;
 mod frozen_ledger;
+mod frozen_proofs;
 mod leaf;
 mod leaf_texts;
 mod log;

@@ -32,7 +32,7 @@ struct BatchJson {
 }
 
 /// What a reader with a JSON library does.
-fn read(json: &[u8]) -> Option<RowProofText> {
+pub fn read(json: &[u8]) -> Option<RowProofText> {
     let json: Json = serde_json::from_slice(json).ok()?;
     Some(RowProofText {
         schema: json.schema,
