@@ -19,7 +19,7 @@ const LARGE: u64 = 100_000;
 fn corners() -> impl Iterator<Item = u64> {
     let near = |power: u64| [power - 1, power, power + 1];
     let beside = (2..17).flat_map(move |level| near(1 << level));
-    beside.chain([LARGE - 1, 99_328, 98_304 + 1, 31_313, 77_777])
+    beside.chain([LARGE - 1, 99_328, 98_304 + 1, LARGE / 3, 77_777])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -34,7 +34,7 @@ fn main() -> io::Result<()> {
 
     let mut tree = Tree::default();
     (0..LARGE).for_each(|number| tree.append(row_hash(number)));
-    let between = [65_535, 65_536, 65_537, 98_304, LARGE - 1];
+    let between = [LARGE / 3 + 1, 65_535, 65_536, 65_537, 98_304, LARGE - 1];
     for size in (1..=SMALL).chain(between).chain([LARGE]) {
         let note = log.note(&tree.checkpoint(size).text());
         put(json!({"kind": "checkpoint", "size": size, "note": note}))?;
