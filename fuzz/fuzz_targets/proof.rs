@@ -65,19 +65,22 @@ fuzz_target!(|input: Input<'_>| {
             }),
         proof: text.clone(),
     };
-    let wild = RowProof::parse(&text(input.wild));
-    assert!(wild.is_none() || input.wild == [""; 3]);
-    let Some(proof) = RowProof::parse(&text([""; 3])) else {
-        return;
-    };
-    let json = proof.json();
-    let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(serde_json_canonicalizer::to_vec(&value).unwrap(), json);
-    assert_eq!(value["proof"], *proof.proof);
-    // Nobody finds a row whose hash is the one they were given.
-    let shown = proof.verify(input.text.as_bytes(), &[]);
-    assert!(matches!(
-        shown,
-        Err(ProofError::Row | ProofError::Malformed)
-    ));
+    for text in [text(input.wild), text([""; 3])] {
+        let Some(proof) = RowProof::parse(&text) else {
+            continue;
+        };
+        let json = proof.json();
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(serde_json_canonicalizer::to_vec(&value).unwrap(), json);
+        let members = [&text.access_id, &text.leaf_hash, &text.salt, &text.proof];
+        let names = ["access_id", "leaf_hash", "salt", "proof"];
+        assert_eq!(names.map(|name| value[name].as_str().unwrap()), members);
+        assert_eq!(value.get("batch").is_some(), text.batch.is_some());
+        // Nobody finds a row whose hash is the one they were given.
+        let shown = proof.verify(input.text.as_bytes(), &[]);
+        assert!(matches!(
+            shown,
+            Err(ProofError::Row | ProofError::Malformed)
+        ));
+    }
 });
