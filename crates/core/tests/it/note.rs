@@ -2,8 +2,8 @@
 
 use ed25519_dalek::SigningKey;
 use identity_core::note::{
-    MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, VerifierKey, is_key_name, key_id, open,
-    signature_line,
+    MAX_NOTE_BYTES, MAX_SIGNATURES, MAX_VKEY_BYTES, Note, NoteError, VerifierKey, is_key_name,
+    key_id, open, signature_line,
 };
 use proptest::prelude::*;
 use signed_note::{StandardVerifier, VerifierList};
@@ -163,7 +163,9 @@ fn a_text_may_hold_empty_lines() {
     for text in ["\n", "\n\n", "a\n\n", "\n\na\n\n\nb\n"] {
         let note = log.note(text);
         assert_eq!(
-            open(note.as_bytes(), &[log.vkey.clone()]).unwrap().text,
+            open(note.as_bytes(), core::slice::from_ref(&log.vkey))
+                .unwrap()
+                .text,
             text
         );
     }
@@ -171,6 +173,10 @@ fn a_text_may_hold_empty_lines() {
 
 #[test]
 fn size_and_number_of_signatures_are_bounded() {
+    assert_eq!(
+        (MAX_NOTE_BYTES, MAX_SIGNATURES, MAX_VKEY_BYTES),
+        (131_072, 100, 1024)
+    );
     let log = log();
     let keys = [log.vkey.clone()];
     let many = |more: usize| {
@@ -196,6 +202,20 @@ fn size_and_number_of_signatures_are_bounded() {
         opens(padded(MAX_NOTE_BYTES + 1).as_bytes(), &keys),
         Err(NoteError::Malformed)
     );
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    for (error, text) in [
+        (NoteError::Malformed, "it is not a signed note"),
+        (NoteError::NotSigned, "none of the given keys has signed it"),
+        (
+            NoteError::BadSignature,
+            "the signature of a given key does not verify",
+        ),
+    ] {
+        assert_eq!(error.to_string(), text);
+    }
 }
 
 #[test]
@@ -263,9 +283,9 @@ fn a_verifier_key_has_one_text() {
 fn long_key_names_are_read_up_to_the_limit() {
     let fixed = Signer::new("x", 1).vkey.to_string().len() - 1;
     let named = |length: usize| Signer::new(&"x".repeat(length - fixed), 1).vkey;
-    let longest = named(identity_core::note::MAX_VKEY_BYTES);
+    let longest = named(MAX_VKEY_BYTES);
     assert_eq!(VerifierKey::parse(&longest.to_string()), Some(longest));
-    let longer = named(identity_core::note::MAX_VKEY_BYTES + 1);
+    let longer = named(MAX_VKEY_BYTES + 1);
     assert_eq!(VerifierKey::parse(&longer.to_string()), None);
 }
 

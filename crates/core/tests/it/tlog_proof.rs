@@ -175,7 +175,27 @@ fn every_text_but_the_canonical_one_is_refused() {
 }
 
 #[test]
+fn errors_say_what_is_wrong() {
+    for (error, text) in [
+        (ProofError::Malformed, "it is not a proof"),
+        (ProofError::Row, "the row is not the one that was proven"),
+        (ProofError::Batch, "the row is not in the sealed batch"),
+        (
+            ProofError::Tree,
+            "the leaf is not in the tree of the checkpoint",
+        ),
+        (
+            ProofError::Checkpoint(NoteError::NotSigned),
+            "the checkpoint does not hold: none of the given keys has signed it",
+        ),
+    ] {
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
 fn path_and_size_are_bounded() {
+    assert_eq!((MAX_PROOF_BYTES, MAX_PATH_HASHES), (139_264, 64));
     let hashes = |many: usize, checkpoint: &str| {
         let path = vec![[7; 32]; many];
         TlogProof {
