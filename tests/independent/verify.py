@@ -19,7 +19,10 @@ import sys
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 import formats
+import transparency
 import tree
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -154,6 +157,36 @@ def seal_agrees(v: dict) -> bool:
     return tree.seal_leaf(v["seal"]) == v["leaf"].encode()
 
 
+def note_agrees(v: dict) -> bool:
+    private = Ed25519PrivateKey.from_private_bytes(*of_hex(v, "private_key"))
+    key = transparency.verifier_key(v["vkey"])
+    written = transparency.vkey_text(v["name"], private) == v["vkey"] and transparency.sign(v["text"], v["name"], private) == v["note"]
+    return written and transparency.open_note(v["note"], [key]) == (v["text"], [v["name"]])
+
+
+def checkpoint_agrees(v: dict) -> bool:
+    head = transparency.Checkpoint(v["origin"], v["size"], *of_hex(v, "root"))
+    return transparency.checkpoint_text(head, v["extensions"]) == v["text"] and transparency.checkpoint(v["text"]) == head
+
+
+def tlog_proof_agrees(v: dict) -> bool:
+    path = [bytes.fromhex(hash_) for hash_ in v["path"]]
+    proof = transparency.TlogProof(*of_hex(v, "extra"), v["index"], path, v["checkpoint"])
+    return transparency.tlog_proof_text(proof) == v["text"] and transparency.tlog_proof(v["text"]) == proof
+
+
+def row_proof_agrees(v: dict) -> bool:
+    keys = [transparency.verifier_key(v["vkey"])]
+
+    def open_(note: str) -> transparency.Checkpoint:
+        return transparency.open_checkpoint(note, keys)
+
+    try:
+        return transparency.check_row_proof(v["json"], v["leaf"].encode(), open_).size == v["signed_size"]
+    except transparency.NotSigned:
+        return v["signed_size"] is None
+
+
 SECTIONS = {
     "keys": key_agrees,
     "genesis": genesis_agrees,
@@ -171,6 +204,10 @@ SECTIONS = {
     "batches": batch_agrees,
     "lane_heads": lane_heads_agree,
     "seals": seal_agrees,
+    "notes": note_agrees,
+    "checkpoints": checkpoint_agrees,
+    "tlog_proofs": tlog_proof_agrees,
+    "row_proofs": row_proof_agrees,
 }
 
 
