@@ -3,6 +3,7 @@
 //! Trust: every store on the way may have been rewritten. So a proof is verified before it is given out, and what does not verify is refused.
 
 use identity_core::checkpoint::Checkpoint;
+use identity_core::key::ChainKey;
 use identity_core::leaf::AccessRow;
 use identity_core::merkle::{self, leaf_hash};
 use identity_core::proof::TlogProof;
@@ -76,15 +77,14 @@ fn sealed(keys: &Keys, access_id: i64) -> Result<(Place, ([u8; 16], [u8; 32])), 
 fn expired(keys: &Keys, access_id: i64) -> Option<(Place, ([u8; 16], [u8; 32]))> {
     let place = place::find(access_id).ok().flatten()?;
     let version = place::expired_with(place.cut)?;
-    let salt = row_salt(&region::chain_key(version)?, &keys.installation, access_id);
+    let salt = row_salt(&chain_key(version)?, &keys.installation, access_id);
     let hash = place.hash;
     Some((place, (salt, hash)))
 }
 
 /// A row's salt and leaf hash, from its columns.
 fn leaf(keys: &Keys, row: &AccessRow<'_>) -> Result<([u8; 16], [u8; 32]), Reason> {
-    let version = u32::try_from(row.chain_version).ok();
-    let key = version.and_then(region::chain_key).ok_or(Reason::Chain)?;
+    let key = chain_key(row.chain_version).ok_or(Reason::Chain)?;
     let salt = row_salt(&key, &keys.installation, row.access_id());
     Ok((salt, leaf_hash(&salt, &row.leaf())))
 }
@@ -97,7 +97,8 @@ fn in_batch(place: &InBatch, hash: &[u8; 32]) -> Result<String, Reason> {
         rows,
         seal_leaf,
     } = place;
-    let path = merkle::inclusion(*index, *rows, &tree_store::batch(*batch))?;
+    let path = merkle::inclusion(*index, *rows, &tree_store::batch(*batch));
+    let path = path.map_err(|_| Reason::Chain)?;
     let root = SealLeaf::parse(seal_leaf.as_bytes())
         .ok_or(Reason::Chain)?
         .batch_root;
@@ -117,7 +118,7 @@ fn in_batch(place: &InBatch, hash: &[u8; 32]) -> Result<String, Reason> {
 fn seal(keys: &Keys, batch: &InBatch, index: u64) -> Result<([u8; 16], [u8; 32]), Reason> {
     let leaf = batch.seal_leaf.as_bytes();
     let version = SealLeaf::parse(leaf).ok_or(Reason::Chain)?.chain_version;
-    let key = region::chain_key(version).ok_or(Reason::Chain)?;
+    let key = chain_key(version).ok_or(Reason::Chain)?;
     let salt = seal_salt(&key, &keys.installation, index);
     Ok((salt, leaf_hash(&salt, leaf)))
 }
@@ -151,4 +152,8 @@ fn tree_proof(place: &Place, (salt, hash): ([u8; 16], [u8; 32])) -> Result<Strin
 fn anchored_tree(note: &str) -> Result<Checkpoint, Reason> {
     let (body, _) = note.split_once("\n\n").ok_or(Reason::Chain)?;
     Checkpoint::parse(&format!("{body}\n")).ok_or(Reason::Chain)
+}
+
+fn chain_key(version: i32) -> Option<ChainKey> {
+    region::chain_key(u32::try_from(version).ok()?)
 }
