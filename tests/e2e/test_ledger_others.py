@@ -81,9 +81,9 @@ def test_serializable_sealers_at_once_do_not_fail(sealed):
     assert not failures
 
 
-def calls_under_a_lock_timeout(vault) -> None:
+def calls_under_a_lock_timeout(vault, subject) -> None:
     """What clients and operators do, each refused rather than made to wait."""
-    subject, options = vault.subject(), "-c lock_timeout=200ms"
+    options = "-c lock_timeout=200ms"
     with vault.gateway(options=options) as gateway:
         read(gateway, subject)
         gateway.execute("SELECT * FROM identity.pii_resolve_many(%s, 't.all', '{name}')", ([subject.id],))
@@ -103,17 +103,19 @@ def calls_under_a_lock_timeout(vault) -> None:
 
 def test_nobody_waits_for_a_sealer(sealed):
     some_rows(sealed, 20)
+    subject = sealed.subject()
     with sealed.connect(sealed.worker) as worker:
         worker.execute("BEGIN; SELECT identity.ledger_seal()")
-        calls_under_a_lock_timeout(sealed)
+        calls_under_a_lock_timeout(sealed, subject)
         worker.execute("COMMIT")
 
 
 def test_the_lock_timeout_would_notice(sealed):
+    subject = sealed.subject()
     with sealed.cluster.connect() as admin:
-        admin.execute("BEGIN; LOCK TABLE identity.pii_access_log IN EXCLUSIVE MODE")
-        with pytest.raises(psycopg.Error):
-            calls_under_a_lock_timeout(sealed)
+        admin.execute("BEGIN; LOCK TABLE identity.subjects IN EXCLUSIVE MODE")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            calls_under_a_lock_timeout(sealed, subject)
         admin.execute("ROLLBACK")
 
 
