@@ -42,10 +42,8 @@ static ADD_SEAL: Statement = Statement::write(
     ],
 );
 
-static ANSWER: RowType = RowType::new(&[
-    (c"tree_size", pg_sys::INT8OID),
-    (c"root", pg_sys::BYTEAOID),
-]);
+static ANSWER: RowType =
+    RowType::new(&[(c"tree_size", pg_sys::INT8OID), (c"root", pg_sys::BYTEAOID)]);
 
 fn run(_: Arguments) -> pg_sys::Datum {
     call::operation();
@@ -121,7 +119,9 @@ impl Closing<'_> {
     fn seal(&self, cut: &mut Cut, month: &str, batch: Batch) {
         let (batch_number, rows) = (batch.number, batch.rows.rows());
         let additions = &mut cut.additions;
-        let root = batch.rows.finish(&mut |tile| additions.tile(batch_number, tile));
+        let root = batch
+            .rows
+            .finish(&mut |tile| additions.tile(batch_number, tile));
         let leaf = SealLeaf {
             batch: batch_number,
             batch_root: root,
