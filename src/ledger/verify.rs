@@ -11,7 +11,7 @@ use identity_core::leaf::access_id;
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use super::row::{NEXT, Stored, stored};
+use super::row::{Stored, next, stored};
 use super::{guards, policy};
 use crate::answer::{Rows as Answer, value};
 use crate::keys::region::Keys;
@@ -140,7 +140,7 @@ fn follow_lanes(keys: &Keys, since: i64, report: &mut Report) -> BTreeMap<u32, u
             let (mut last, end) = (first - 1, access_id(lane + 1, 0));
             loop {
                 let count = connected(|| {
-                    let rows = NEXT.run(&mut [bind(last), bind(end)]);
+                    let rows = next(last, end);
                     for at in 0..rows.count {
                         let row = stored(&rows, at);
                         check_row(&row, &mut verifier, &mut chain_keys, report);
