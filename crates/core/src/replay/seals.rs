@@ -26,6 +26,7 @@ impl Replay<'_> {
     ) -> Result<(), S::Error> {
         let lane_heads = self.lane_heads();
         let counted = !open.leaf_rows_missing && open.dropped_met == open.dropped_leaves;
+        self.order(&open, found);
         for batch in open.batches {
             let expected = Expected {
                 cut: open.number,
@@ -33,7 +34,6 @@ impl Replay<'_> {
                 merkle_rows: (counted && !batch.expired).then_some(batch.merkle_rows),
             };
             let seal = batch.finish(store, found)?;
-            self.order(&seal, found);
             let hash = self.text(store, &seal, &expected, found)?;
             let place = Place::Leaf(self.tree.size());
             let stands = self.tree.peek(store)?;
@@ -66,16 +66,28 @@ impl Replay<'_> {
         heads.finish()
     }
 
-    fn order(&mut self, seal: &StoredSeal, found: &mut dyn FnMut(Finding)) {
-        let place = Place::Batch(seal.batch);
-        let mut fault = |fault| found(Finding { place, fault });
-        if seal.batch != self.batches.saturating_add(1) {
-            fault(Fault::BatchOrder);
+    /// Batches are numbered through, within a cut in any order; seals follow one another.
+    fn order(&mut self, open: &Open, found: &mut dyn FnMut(Finding)) {
+        let seals = || open.batches.iter().map(|batch| &batch.seal);
+        let mut numbers = seals().map(|seal| seal.batch).collect::<Vec<_>>();
+        numbers.sort_unstable();
+        for number in numbers {
+            if number != self.batches.saturating_add(1) {
+                found(Finding {
+                    place: Place::Batch(number),
+                    fault: Fault::BatchOrder,
+                });
+            }
+            self.batches = number;
         }
-        self.batches = seal.batch;
-        let before = self.sealed_at.replace(seal.sealed_at);
-        if before.is_some_and(|before| before.saturating_sub(seal.sealed_at) > TOLERANCE) {
-            fault(Fault::SealGoesBack);
+        for seal in seals() {
+            let before = self.sealed_at.replace(seal.sealed_at);
+            if before.is_some_and(|before| before.saturating_sub(seal.sealed_at) > TOLERANCE) {
+                found(Finding {
+                    place: Place::Batch(seal.batch),
+                    fault: Fault::SealGoesBack,
+                });
+            }
         }
     }
 

@@ -118,7 +118,7 @@ pub struct Cut {
     pub number: u64,
     /// The heads of the lanes that moved, in ascending order of the lanes.
     pub heads: Vec<StoredHead>,
-    /// Its batches, in ascending order.
+    /// Its batches, in the order of their leaves in the tree.
     pub seals: Vec<StoredSeal>,
 }
 
