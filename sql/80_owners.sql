@@ -69,3 +69,10 @@ ALTER FUNCTION identity.pii_register_many(text, jsonb)                    OWNER 
 ALTER FUNCTION identity.subject_generations(uuid[])                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.subject_changes(bigint, int)                      OWNER TO identity_keeper;
 ALTER FUNCTION identity._subjects_changed()                               OWNER TO identity_keeper;
+
+-- The ledger: seals, checkpoints and proofs are hashes.
+ALTER FUNCTION identity.ledger_seal()                                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_checkpoint()                               OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_proof(bigint)                              OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;

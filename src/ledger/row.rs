@@ -19,6 +19,18 @@ pub static NEXT: Statement = Statement::read(
     &[pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
+/// One row.
+pub static ONE: Statement = Statement::read(
+    c"SELECT access_id, lane, seq, accessed_at, candidate_id, accessor_kind, accessor_id, accessor_role::text, accessor_outer::text, cert_fingerprint,
+             application_name, purpose_token, purpose_version, fields_accessed, phi_fields, request_trace_id, chain_kind, is_legal_tier_event,
+             outcome, denial, repeats, consent_status, vertical, zone, generation, key_version, chain_version, event_digest, integrity_hash
+        FROM identity.pii_access_log WHERE access_id = $1",
+    &[pg_sys::INT8OID],
+);
+
+/// How many rows `NEXT` gives at most.
+pub const PAGE: usize = 5000;
+
 /// A row as it stands: what its columns say, and the MAC beside them.
 pub struct Stored<'a> {
     pub access_id: i64,
@@ -29,7 +41,7 @@ pub struct Stored<'a> {
     pub row: Option<AccessRow<'a>>,
 }
 
-/// The row at a place of `NEXT`'s result.
+/// The row at a place of a result of these.
 pub fn stored(rows: &Rows, at: usize) -> Stored<'_> {
     Stored {
         access_id: rows.get(at, 1).unwrap_or(0),
