@@ -70,7 +70,7 @@ impl Cut {
             let end = access_id(lane + 1, 0);
             loop {
                 let read = connected(|| {
-                    let rows = row::NEXT.run(&mut [bind(last), bind(end)]);
+                    let rows = row::NEXT.run(&mut [bind(last), bind(end), bind(row::PAGE as i64)]);
                     for at in 0..rows.count {
                         let row = row::stored(&rows, at);
                         last = row.access_id;
