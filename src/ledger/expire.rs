@@ -31,14 +31,13 @@ const MICROS_PER_MINUTE: i64 = 60_000_000;
 /// Months that have a partition and lie as a whole before a moment, oldest first; and the newest batch of each. One that was dropped before and has
 /// rows again, from a clock that was years behind, stays.
 static OLD: Statement = Statement::read(
-    c"WITH months AS (
-          SELECT pg_catalog.translate(pg_catalog.right(c.relname::text, 8), 'ym', '-') AS partition, c.relname::text AS name
-            FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
-           WHERE i.inhparent = 'identity.pii_access_log'::pg_catalog.regclass AND c.relname ~ '^pii_access_log_y[0-9]{4}m[0-9]{2}$')
-      SELECT m.partition, m.name, s.batch, s.leaf_index
-        FROM (SELECT pg_catalog.substr(name, 17, 4) || '-' || pg_catalog.substr(name, 22, 2) AS partition, name FROM months) m
+    c"SELECT m.partition, m.name, s.batch, s.leaf_index
+        FROM (SELECT pg_catalog.substr(c.relname::text, 17, 4) || '-' || pg_catalog.substr(c.relname::text, 22, 2) AS partition, c.relname::text AS name
+                FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = 'identity.pii_access_log'::pg_catalog.regclass) m
         LEFT JOIN LATERAL (SELECT s.batch, s.leaf_index FROM identity.ledger_seals s WHERE s.partition = m.partition ORDER BY s.leaf_index DESC LIMIT 1) s ON true
-       WHERE ((m.partition || '-01')::timestamp + interval '1 month') AT TIME ZONE 'UTC' <= $1
+       WHERE m.name ~ '^pii_access_log_y[0-9]{4}m[0-9]{2}$'
+         AND ((m.partition || '-01')::timestamp + interval '1 month') AT TIME ZONE 'UTC' <= $1
          AND NOT EXISTS (SELECT FROM identity.ledger_expired e WHERE e.partition = m.partition)
        ORDER BY 1",
     &[pg_sys::TIMESTAMPTZOID],
@@ -192,7 +191,7 @@ fn lock(relation: pg_sys::Oid) -> bool {
     (0..TRIES).any(|_| {
         // SAFETY: a transaction-level lock; a cancel ends the wait.
         let locked = unsafe {
-            pg_sys::check_for_interrupts!();
+            pgrx::check_for_interrupts!();
             pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessExclusiveLock as i32)
         };
         if !locked {
