@@ -70,7 +70,7 @@ impl Cut {
             let end = access_id(lane + 1, 0);
             loop {
                 let read = connected(|| {
-                    let rows = row::next(last, end);
+                    let rows = row::next(last, end, row::PAGE);
                     for at in 0..rows.count {
                         let row = row::stored(&rows, at);
                         last = row.access_id;
