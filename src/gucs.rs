@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use identity_core::ApprovalPolicy;
+use identity_core::{ApprovalPolicy, event_digest};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 /// The one database of the cluster that is served. Postmaster: the recorder connects to it once.
@@ -23,6 +23,11 @@ pub static PURPOSE_APPROVAL: GucSetting<PurposeApproval> =
 /// Subjects that one login may be shown in a day under a purpose without a cap of its own. Sighup, for the same reason; the default is what a person's
 /// work takes, and far from what a copy of the vault would.
 pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
+/// How long rows of the log are kept, in minutes. Sighup, and what the anchors are locked for: whoever runs SQL must not be able to shorten what can be
+/// asked of the past.
+pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTES_PER_DAY);
+const MINUTES_PER_DAY: i32 = 1440;
 
 /// The words of `purpose_approval`, as the setting has them.
 #[derive(Clone, Copy, PostgresGucEnum)]
@@ -99,12 +104,22 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"identity_pgx.log_retention",
+        c"How long rows of the access log are kept, by whole months.",
+        c"ledger_expire() drops a month when all of it is older, sealed and anchored.",
+        &LOG_RETENTION,
+        MINUTES_PER_DAY,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 6];
+pub type Settings = [(&'static str, String); 7];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
@@ -112,6 +127,7 @@ pub fn effective() -> Settings {
     [
         ("allow_dev_keys", switch(ALLOW_DEV_KEYS.get())),
         ("database", database()),
+        ("log_retention", format!("{}min", LOG_RETENTION.get())),
         (
             "purpose_approval",
             PURPOSE_APPROVAL.get().policy().as_str().to_owned(),
@@ -125,11 +141,23 @@ pub fn effective() -> Settings {
     ]
 }
 
+/// The digest that the log and the seals hold of settings.
+pub fn digest(installation: &[u8; 16], settings: &Settings) -> [u8; 32] {
+    let pairs = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    event_digest(installation, "settings_change", &pairs)
+}
+
 /// Whether this value of a setting protects less than the one before; at a start there is none before, and what counts is the weakest value.
 pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
     let strength = |value: &str| match (name, value) {
         ("require_mtls", "off") | ("allow_dev_keys", "on") | ("purpose_approval", "none") => 0,
         ("purpose_approval", "sensitive") => 1,
+        ("log_retention", kept) => kept
+            .trim_end_matches("min")
+            .parse::<i64>()
+            .unwrap_or(i64::MIN),
         ("service_daily_ceiling", ceiling) => -ceiling.parse::<i64>().unwrap_or(i64::MAX),
         _ => 2,
     };

@@ -133,9 +133,15 @@ class Vault:
         assert left == expected, f"{role} left {left}, not {expected}"
         return self.rows(role)
 
-    def verify(self) -> None:
+    def verify(self, *expected: str) -> None:
+        """Nothing does not fit, but what these checks are expected to find."""
         wrong = [row for row in self.findings() if not row["ok"]]
-        assert not wrong, wrong
+        if any(row["check_name"] == "unsealed" for row in wrong):
+            # Nobody else seals here, and a long run of tests takes more than an hour.
+            with self.connect(self.worker) as worker:
+                worker.execute("SELECT identity.ledger_seal()")
+            wrong = [row for row in self.findings() if not row["ok"]]
+        assert {row["check_name"] for row in wrong} == set(expected), wrong
 
     def findings(self) -> list[dict]:
         rows = self.admin.execute("SELECT * FROM identity.ledger_verify(true)").fetchall()

@@ -19,6 +19,7 @@
 //! | [`salt`] | salts of tree leaves |
 //! | [`tile`] | batches of rows as trees in tiles |
 //! | [`seal_leaf`] | the leaf that closes a batch |
+//! | [`replay`] | a ledger followed from the rows to the root |
 //! | [`note`] | signed notes, and the keys that sign them |
 //! | [`checkpoint`] | size and root of the tree, as a note |
 //! | [`proof`] | that a row is in the log |
@@ -58,6 +59,7 @@ pub mod moment;
 pub mod note;
 pub mod proof;
 pub mod reason;
+pub mod replay;
 pub mod salt;
 pub mod seal_leaf;
 pub mod text;

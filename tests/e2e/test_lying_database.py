@@ -1,0 +1,119 @@
+"""docs/lying-database.md, cell by cell: what is done to the log, and who finds it."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from clock import Clock
+from cluster import Cluster, root_dir
+from ledger import seal
+from liar import Liar, Signer, anchor, history
+from vault import Vault, read
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/lying-database.md"
+ATTACKS = {
+    "nothing": "nothing",
+    "alter a row": "alter",
+    "delete a row": "delete",
+    "insert a row": "insert",
+    "reorder two rows": "reorder",
+    "swap two values": "swap",
+    "truncate the tail of a lane": "truncate",
+    "truncate it while the server runs": "truncate_remembered",
+    "fork a lane": "fork",
+    "hide a rolled-back row": "hide",
+    "drop a partition": "drop",
+    "roll the tree back": "roll_back",
+    "rewrite it all": "rewrite",
+}
+KEYED = " and re-MAC"
+HOUR = 1 / 24
+INSIDE = ["never sealed", "sealed", "sealed and anchored"]
+
+
+def table() -> dict[tuple[str, str], set[str]]:
+    """The cells of the page: (what is done, column) → the checks that find it."""
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    head, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("|---")]
+    return {
+        (row[0].replace("`", ""), column): set() if cell in ("–", "") else {word.strip(" `") for word in cell.split(",")}
+        for row in rows
+        for column, cell in zip(head[1:], row[1:])
+    }
+
+
+CELLS = table()
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A vault with a history, shared: each lie is told in a transaction that is rolled back."""
+    cluster = Cluster("l")
+    try:
+        vault = Vault(cluster.start().install())
+        vault.signer = Signer()
+        vault.marks = history(vault, vault.signer)
+        vault.verify()
+        yield vault
+    finally:
+        cluster.destroy()
+
+
+def test_the_page_has_every_lie():
+    assert {what.removesuffix(KEYED) for what, _ in CELLS} == set(ATTACKS) - {"nothing"} | {"move the clock"}
+
+
+def lie(vault, what: str, sealed: bool = True, anchored: bool = True) -> None:
+    liar = Liar(vault, vault.marks)
+    with liar.unguarded():
+        if not anchored:
+            liar.forget_anchors()
+        if not sealed:
+            liar.unseal()
+        getattr(liar, ATTACKS[what.removesuffix(KEYED)])()
+        if what.endswith(KEYED):
+            liar.chain()
+
+
+def found(vault) -> set[str]:
+    return {row["check_name"] for row in vault.findings() if not row["ok"]}
+
+
+@pytest.mark.parametrize("column", INSIDE)
+@pytest.mark.parametrize("what", sorted({what for what, _ in CELLS} - {"move the clock"}))
+def test_in_the_database(told, what, column):
+    before = told.sql("SELECT * FROM identity.pii_access_log ORDER BY access_id")
+    with told.admin.transaction(force_rollback=True):
+        # What only the seals, or only the anchors, would show is looked for with and without them.
+        lie(told, what, sealed=column != INSIDE[0], anchored=column == INSIDE[2])
+        if "tree" not in what:
+            assert told.sql("SELECT * FROM identity.pii_access_log ORDER BY access_id") != before, "the lie was not told"
+        assert found(told) == CELLS[what, column]
+    told.verify()
+
+
+def test_a_clock_that_is_moved_while_rows_are_written(fresh, monkeypatch):
+    """Nothing is rewritten: the rows are the server's own."""
+    clock = Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
+    vault = Vault(fresh())
+    subject = vault.subject()
+    with vault.gateway() as gateway:
+        read(gateway, subject)
+        clock.set(-HOUR)
+        read(gateway, subject)
+    assert found(vault) == CELLS["move the clock", INSIDE[0]]
+    seal(vault)
+    # Rows of before the step now lie after their seal.
+    assert found(vault) == CELLS["move the clock", INSIDE[1]]
+    anchor(vault, Signer())
+    assert found(vault) == CELLS["move the clock", INSIDE[2]]
+    clock.set(0)
+    assert {row["detail"].split(":")[-2].strip() for row in vault.findings() if row["check_name"] == "clock" and not row["ok"]} >= {"the clock went back"}
+
+
+@pytest.mark.parametrize("column", INSIDE)
+def test_no_lie_is_found_where_none_was_told(told, column):
+    with told.admin.transaction(force_rollback=True):
+        lie(told, "nothing", sealed=column != INSIDE[0], anchored=column == INSIDE[2])
+        assert found(told) == set()
