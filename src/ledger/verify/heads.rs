@@ -39,8 +39,6 @@ fn appears(lane: u32, seq: u64) -> bool {
     (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
         let (from, to) = (access_id(lane, seq), access_id(lane, MAX_SEQ));
-        with_latest_snapshot(|| {
-            connected(|| LANE_END.run(&mut [bind(from), bind(to)]).count > 0)
-        })
+        with_latest_snapshot(|| connected(|| LANE_END.run(&mut [bind(from), bind(to)]).count > 0))
     })
 }

@@ -221,10 +221,9 @@ impl Open {
         let batches = seals
             .into_iter()
             .map(|seal| {
-                let expired = context
-                    .expired
-                    .iter()
-                    .any(|month| month.partition == seal.partition && seal.batch <= month.last_batch);
+                let expired = context.expired.iter().any(|month| {
+                    month.partition == seal.partition && seal.batch <= month.last_batch
+                });
                 Batch::new(seal, expired)
             })
             .collect::<Vec<_>>();

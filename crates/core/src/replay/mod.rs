@@ -24,8 +24,7 @@ use std::collections::BTreeMap;
 pub use finding::{Check, Fault, Finding, Place};
 pub use lanes::LaneWalk;
 pub use store::{
-    Anchor, Content, Cut, Expired, Leaf, Link, Row, Store, StoredHead, StoredSeal,
-    StoredTile,
+    Anchor, Content, Cut, Expired, Leaf, Link, Row, Store, StoredHead, StoredSeal, StoredTile,
 };
 
 use crate::leaf::MAX_SEQ;

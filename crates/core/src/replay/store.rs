@@ -33,7 +33,8 @@ pub trait Store {
     ///
     /// # Errors
     /// Those of the store.
-    fn tile(&mut self, batch: u64, level: u8, tile: u64) -> Result<Option<StoredTile>, Self::Error>;
+    fn tile(&mut self, batch: u64, level: u8, tile: u64)
+    -> Result<Option<StoredTile>, Self::Error>;
 
     /// Some of the tree's leaves from an index on, in ascending order; none when that was the last.
     ///

@@ -116,7 +116,9 @@ impl Ledger {
                 let month = moment::text(row.at)[..7].to_owned();
                 let next = self.batches + batches.len() as u64 + 1;
                 let (number, batch, merkle) =
-                    batches.entry(month).or_insert((next, BatchBuilder::new(), 0));
+                    batches
+                        .entry(month)
+                        .or_insert((next, BatchBuilder::new(), 0));
                 if row.merkle {
                     self.leaf(&mut tree, Some(row.id), hash);
                     *merkle += 1;
@@ -233,7 +235,11 @@ impl Ledger {
 
     /// The faults found, each once, in the order of their names.
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.findings().into_iter().map(|f| f.fault).collect::<Vec<_>>();
+        let mut faults = self
+            .findings()
+            .into_iter()
+            .map(|f| f.fault)
+            .collect::<Vec<_>>();
         faults.sort_by_key(|fault| format!("{fault:?}"));
         faults.dedup();
         faults
@@ -241,7 +247,10 @@ impl Ledger {
 }
 
 fn row_hash(row: &Entry) -> Digest {
-    leaf_hash(&row_salt(&key(), &INSTALLATION, row.id), row.text.as_bytes())
+    leaf_hash(
+        &row_salt(&key(), &INSTALLATION, row.id),
+        row.text.as_bytes(),
+    )
 }
 
 /// Gives everything in small pieces, so that each seam is met.
@@ -263,7 +272,10 @@ impl Store for Reader<'_> {
             return Ok(None);
         };
         let at = self.at.entry(lane).or_default();
-        let Some(row) = rows.get(*at).filter(|row| row.id <= access_id(lane, through)) else {
+        let Some(row) = rows
+            .get(*at)
+            .filter(|row| row.id <= access_id(lane, through))
+        else {
             return Ok(None);
         };
         let before = match at.checked_sub(1) {
@@ -295,7 +307,12 @@ impl Store for Reader<'_> {
     }
 
     fn cut(&mut self, after: u64) -> Result<Option<Cut>, Infallible> {
-        Ok(self.ledger.cuts.range(after + 1..).next().map(|(_, cut)| cut.clone()))
+        Ok(self
+            .ledger
+            .cuts
+            .range(after + 1..)
+            .next()
+            .map(|(_, cut)| cut.clone()))
     }
 
     fn tile(&mut self, batch: u64, level: u8, tile: u64) -> Result<Option<StoredTile>, Infallible> {
@@ -304,11 +321,20 @@ impl Store for Reader<'_> {
 
     fn leaves(&mut self, from: u64) -> Result<Vec<Leaf>, Infallible> {
         let some = self.ledger.leaves.range(from..).take(3);
-        Ok(some.map(|(index, id)| Leaf { index: *index, access_id: *id }).collect())
+        Ok(some
+            .map(|(index, id)| Leaf {
+                index: *index,
+                access_id: *id,
+            })
+            .collect())
     }
 
     fn nodes(&mut self, level: u8, from: u64) -> Result<Vec<(u64, Digest)>, Infallible> {
-        let some = self.ledger.nodes.range((level, from)..=(level, u64::MAX)).take(3);
+        let some = self
+            .ledger
+            .nodes
+            .range((level, from)..=(level, u64::MAX))
+            .take(3);
         Ok(some.map(|((_, index), hash)| (*index, *hash)).collect())
     }
 

@@ -158,9 +158,11 @@ fn a_tree_rolled_back_is_found_by_its_anchors() {
     let (mut back, whole) = (ledger(), ledger());
     let cut = back.cuts.remove(&3).unwrap();
     let size = back.cuts[&2].seals[0].leaf_index + 1;
-    back.tiles.retain(|(batch, ..), _| *batch != cut.seals[0].batch);
+    back.tiles
+        .retain(|(batch, ..), _| *batch != cut.seals[0].batch);
     back.leaves.retain(|index, _| *index < size);
-    back.nodes.retain(|(level, index), _| (index + 1) << level <= size);
+    back.nodes
+        .retain(|(level, index), _| (index + 1) << level <= size);
     assert_eq!(back.faults(), [Fault::RolledBack]);
     // And not by what is left of it alone: only the anchor shows that.
     back.anchors.pop();
@@ -200,7 +202,11 @@ fn a_dropped_month_is_missing_unless_its_time_was_over() {
     let mut ledger = Ledger::default();
     let turn = NOVEMBER + 30 * DAY;
     for n in 0..400 {
-        ledger.add(n % 3, turn - 200 * SECOND + i64::from(n) * SECOND, n % 5 == 0);
+        ledger.add(
+            n % 3,
+            turn - 200 * SECOND + i64::from(n) * SECOND,
+            n % 5 == 0,
+        );
     }
     ledger.seal(turn + 200 * SECOND);
     ledger.add(0, turn + 201 * SECOND, false);
@@ -208,7 +214,11 @@ fn a_dropped_month_is_missing_unless_its_time_was_over() {
     assert_eq!(ledger.faults(), []);
     let mut dropped = ledger.clone();
     dropped.remove(|row| row.at >= turn);
-    let gap = |faults: &[Fault]| faults.iter().any(|fault| matches!(fault, Fault::Gap { .. }));
+    let gap = |faults: &[Fault]| {
+        faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::Gap { .. }))
+    };
     assert!(gap(&dropped.faults()) && dropped.faults().contains(&Fault::Missing));
     dropped.expired.push(Expired {
         partition: "2026-11".to_owned(),
@@ -218,14 +228,20 @@ fn a_dropped_month_is_missing_unless_its_time_was_over() {
     // What is left of another month is not excused by it.
     for merkle in [false, true] {
         let mut more = dropped.clone();
-        let gone = more.rows[&1].iter().find(|row| row.merkle == merkle).unwrap().id;
+        let gone = more.rows[&1]
+            .iter()
+            .find(|row| row.merkle == merkle)
+            .unwrap()
+            .id;
         more.remove(|row| row.id != gone);
         assert!(more.faults().contains(&Fault::Missing), "{merkle}");
     }
     // Nor is a row of that month that came back, or one that was put there since.
     for merkle in [false, true] {
         let mut back = dropped.clone();
-        let row = ledger.rows[&1].iter().find(|row| row.at < turn && row.merkle == merkle);
+        let row = ledger.rows[&1]
+            .iter()
+            .find(|row| row.at < turn && row.merkle == merkle);
         back.rows.get_mut(&1).unwrap().push(row.unwrap().clone());
         back.rows.get_mut(&1).unwrap().sort_by_key(|row| row.id);
         assert!(back.faults().contains(&Fault::Foreign), "{merkle}");
@@ -288,7 +304,13 @@ fn rows_that_stay_unsealed_are_found_and_the_oldest_is_named() {
     let mut ledger = ledger();
     ledger.now += HOUR;
     let oldest = access_id(3, 334);
-    assert_eq!(ledger.findings(), [Finding { place: Place::Row(oldest), fault: Fault::Unsealed }]);
+    assert_eq!(
+        ledger.findings(),
+        [Finding {
+            place: Place::Row(oldest),
+            fault: Fault::Unsealed
+        }]
+    );
     ledger.now -= 5 * SECOND;
     assert_eq!(ledger.findings(), []);
 }
@@ -298,48 +320,238 @@ fn rows_that_stay_unsealed_are_found_and_the_oldest_is_named() {
 fn whatever_is_changed_in_the_tables_is_found() {
     type Change = (&'static str, fn(&mut Ledger), &'static [Fault]);
     let changes: &[Change] = &[
-        ("seal rows", |l| l.cuts.get_mut(&2).unwrap().seals[0].rows += 1, &[Fault::BatchRows, Fault::Seal]),
-        ("seal root", |l| l.cuts.get_mut(&2).unwrap().seals[0].root = Some([1; 32]), &[Fault::BatchRoot, Fault::Seal]),
-        ("no seal root", |l| l.cuts.get_mut(&2).unwrap().seals[0].root = None, &[Fault::BatchRoot, Fault::Seal]),
-        ("sealed at", |l| l.cuts.get_mut(&2).unwrap().seals[0].sealed_at += 1, &[Fault::Seal]),
-        ("batch", |l| l.cuts.get_mut(&3).unwrap().seals[0].batch = 9, &[Fault::BatchOrder, Fault::BatchRoot, Fault::BatchRows, Fault::Foreign, Fault::Seal, Fault::TileForeign]),
-        ("leaf index", |l| l.cuts.get_mut(&2).unwrap().seals[0].leaf_index += 1, &[Fault::SealPlace]),
-        ("seal text", |l| l.cuts.get_mut(&2).unwrap().seals[0].leaf.push(' '), &[Fault::SealText]),
-        ("seal words", |l| { let leaf = &mut l.cuts.get_mut(&2).unwrap().seals[0].leaf; *leaf = leaf.replace("development", "vault"); }, &[Fault::LeafHash]),
-        ("seal key", |l| { let leaf = &mut l.cuts.get_mut(&2).unwrap().seals[0].leaf; *leaf = leaf.replace("\"chain_version\":\"1\"", "\"chain_version\":\"2\""); }, &[Fault::SealKey]),
-        ("seal merkle rows", |l| { let leaf = &mut l.cuts.get_mut(&2).unwrap().seals[0].leaf; *leaf = leaf.replace("\"merkle_rows\":\"99\"", "\"merkle_rows\":\"98\""); }, &[Fault::LeafHash, Fault::Seal]),
-        ("seals", |l| l.cuts.get_mut(&3).unwrap().seals.clear(), &[Fault::CutIncomplete, Fault::Foreign, Fault::LeafForeign, Fault::NodeForeign, Fault::RolledBack]),
-        ("heads", |l| l.cuts.get_mut(&3).unwrap().heads.clear(), &[Fault::CutIncomplete, Fault::Missing, Fault::Seal]),
-        ("cut", |l| { let mut cut = l.cuts.remove(&3).unwrap(); cut.number = 4; l.cuts.insert(4, cut); }, &[Fault::CutsMissing, Fault::Seal]),
-        ("head mac", |l| l.cuts.get_mut(&2).unwrap().heads[1].mac = Some([1; 32]), &[Fault::OtherHead, Fault::Seal]),
-        ("head back", |l| l.cuts.get_mut(&3).unwrap().heads[1].seq = 330, &[Fault::HeadGoesBack, Fault::Missing, Fault::Seal]),
-        ("head too far", |l| l.cuts.get_mut(&3).unwrap().heads[1].seq = 335, &[Fault::Foreign, Fault::OtherHead, Fault::Seal]),
-        ("tile hash", |l| l.tiles.get_mut(&(2, 0, 1)).unwrap().hashes[5] ^= 1, &[Fault::BatchRoot, Fault::NotSealed, Fault::Tile]),
-        ("tile id", |l| l.tiles.get_mut(&(2, 0, 1)).unwrap().access_ids[5] += 1 << 40, &[Fault::Foreign, Fault::Missing]),
-        ("tile short", |l| { let tile = l.tiles.get_mut(&(2, 0, 0)).unwrap(); tile.access_ids.pop(); }, &[Fault::Tile]),
-        ("tile bytes", |l| { l.tiles.get_mut(&(2, 0, 0)).unwrap().hashes.pop(); }, &[Fault::Tile]),
-        ("tile above", |l| l.tiles.get_mut(&(2, 1, 0)).unwrap().hashes[5] ^= 1, &[Fault::Tile]),
-        ("no tile above", |l| { l.tiles.remove(&(2, 1, 0)); l.cuts.get_mut(&2).unwrap().seals[0].tiles -= 1; }, &[Fault::TileMissing]),
-        ("another tile", |l| l.cuts.get_mut(&2).unwrap().seals[0].tiles += 1, &[Fault::TileForeign]),
-        ("leaf id", |l| { let leaf = l.leaves.get_mut(&60).unwrap(); *leaf = Some(leaf.unwrap() + 3); }, &[Fault::Foreign, Fault::Missing]),
-        ("leaf gone", |l| { l.leaves.remove(&60); }, &[Fault::LeafMissing]),
-        ("leaf more", |l| { l.leaves.insert(999, None); }, &[Fault::LeafForeign]),
-        ("leaf hash", |l| l.nodes.get_mut(&(0, 60)).unwrap()[3] ^= 1, &[Fault::Node, Fault::NotSealed]),
-        ("node", |l| l.nodes.get_mut(&(3, 2)).unwrap()[3] ^= 1, &[Fault::Node]),
-        ("node gone", |l| { l.nodes.remove(&(3, 2)); }, &[Fault::NodeMissing]),
-        ("node more", |l| { l.nodes.insert((3, 900), [0; 32]); }, &[Fault::NodeForeign]),
-        ("node above", |l| { l.nodes.insert((50, 0), [0; 32]); }, &[Fault::NodeForeign]),
-        ("anchor root", |l| l.anchors[1].root = Some([1; 32]), &[Fault::AnchorRoot]),
-        ("anchor size", |l| l.anchors[1].tree_size -= 1, &[Fault::AnchorRoot, Fault::AnchorText]),
-        ("anchor text", |l| l.anchors[1].checkpoint.insert(0, 'x'), &[Fault::AnchorText]),
-        ("anchor order", |l| l.anchors[1].commit_id = 9, &[Fault::AnchorOrder]),
+        (
+            "seal rows",
+            |l| l.cuts.get_mut(&2).unwrap().seals[0].rows += 1,
+            &[Fault::BatchRows, Fault::Seal],
+        ),
+        (
+            "seal root",
+            |l| l.cuts.get_mut(&2).unwrap().seals[0].root = Some([1; 32]),
+            &[Fault::BatchRoot, Fault::Seal],
+        ),
+        (
+            "no seal root",
+            |l| l.cuts.get_mut(&2).unwrap().seals[0].root = None,
+            &[Fault::BatchRoot, Fault::Seal],
+        ),
+        (
+            "sealed at",
+            |l| l.cuts.get_mut(&2).unwrap().seals[0].sealed_at += 1,
+            &[Fault::Seal],
+        ),
+        (
+            "batch",
+            |l| l.cuts.get_mut(&3).unwrap().seals[0].batch = 9,
+            &[
+                Fault::BatchOrder,
+                Fault::BatchRoot,
+                Fault::BatchRows,
+                Fault::Foreign,
+                Fault::Seal,
+                Fault::TileForeign,
+            ],
+        ),
+        (
+            "leaf index",
+            |l| l.cuts.get_mut(&2).unwrap().seals[0].leaf_index += 1,
+            &[Fault::SealPlace],
+        ),
+        (
+            "seal text",
+            |l| l.cuts.get_mut(&2).unwrap().seals[0].leaf.push(' '),
+            &[Fault::SealText],
+        ),
+        (
+            "seal words",
+            |l| {
+                let leaf = &mut l.cuts.get_mut(&2).unwrap().seals[0].leaf;
+                *leaf = leaf.replace("development", "vault");
+            },
+            &[Fault::LeafHash],
+        ),
+        (
+            "seal key",
+            |l| {
+                let leaf = &mut l.cuts.get_mut(&2).unwrap().seals[0].leaf;
+                *leaf = leaf.replace("\"chain_version\":\"1\"", "\"chain_version\":\"2\"");
+            },
+            &[Fault::SealKey],
+        ),
+        (
+            "seal merkle rows",
+            |l| {
+                let leaf = &mut l.cuts.get_mut(&2).unwrap().seals[0].leaf;
+                *leaf = leaf.replace("\"merkle_rows\":\"99\"", "\"merkle_rows\":\"98\"");
+            },
+            &[Fault::LeafHash, Fault::Seal],
+        ),
+        (
+            "seals",
+            |l| l.cuts.get_mut(&3).unwrap().seals.clear(),
+            &[
+                Fault::CutIncomplete,
+                Fault::Foreign,
+                Fault::LeafForeign,
+                Fault::NodeForeign,
+                Fault::RolledBack,
+            ],
+        ),
+        (
+            "heads",
+            |l| l.cuts.get_mut(&3).unwrap().heads.clear(),
+            &[Fault::CutIncomplete, Fault::Missing, Fault::Seal],
+        ),
+        (
+            "cut",
+            |l| {
+                let mut cut = l.cuts.remove(&3).unwrap();
+                cut.number = 4;
+                l.cuts.insert(4, cut);
+            },
+            &[Fault::CutsMissing, Fault::Seal],
+        ),
+        (
+            "head mac",
+            |l| l.cuts.get_mut(&2).unwrap().heads[1].mac = Some([1; 32]),
+            &[Fault::OtherHead, Fault::Seal],
+        ),
+        (
+            "head back",
+            |l| l.cuts.get_mut(&3).unwrap().heads[1].seq = 330,
+            &[Fault::HeadGoesBack, Fault::Missing, Fault::Seal],
+        ),
+        (
+            "head too far",
+            |l| l.cuts.get_mut(&3).unwrap().heads[1].seq = 335,
+            &[Fault::Foreign, Fault::OtherHead, Fault::Seal],
+        ),
+        (
+            "tile hash",
+            |l| l.tiles.get_mut(&(2, 0, 1)).unwrap().hashes[5] ^= 1,
+            &[Fault::BatchRoot, Fault::NotSealed, Fault::Tile],
+        ),
+        (
+            "tile id",
+            |l| l.tiles.get_mut(&(2, 0, 1)).unwrap().access_ids[5] += 1 << 40,
+            &[Fault::Foreign, Fault::Missing],
+        ),
+        (
+            "tile short",
+            |l| {
+                let tile = l.tiles.get_mut(&(2, 0, 0)).unwrap();
+                tile.access_ids.pop();
+            },
+            &[Fault::Tile],
+        ),
+        (
+            "tile bytes",
+            |l| {
+                l.tiles.get_mut(&(2, 0, 0)).unwrap().hashes.pop();
+            },
+            &[Fault::Tile],
+        ),
+        (
+            "tile above",
+            |l| l.tiles.get_mut(&(2, 1, 0)).unwrap().hashes[5] ^= 1,
+            &[Fault::Tile],
+        ),
+        (
+            "no tile above",
+            |l| {
+                l.tiles.remove(&(2, 1, 0));
+                l.cuts.get_mut(&2).unwrap().seals[0].tiles -= 1;
+            },
+            &[Fault::TileMissing],
+        ),
+        (
+            "another tile",
+            |l| l.cuts.get_mut(&2).unwrap().seals[0].tiles += 1,
+            &[Fault::TileForeign],
+        ),
+        (
+            "leaf id",
+            |l| {
+                let leaf = l.leaves.get_mut(&60).unwrap();
+                *leaf = Some(leaf.unwrap() + 3);
+            },
+            &[Fault::Foreign, Fault::Missing],
+        ),
+        (
+            "leaf gone",
+            |l| {
+                l.leaves.remove(&60);
+            },
+            &[Fault::LeafMissing],
+        ),
+        (
+            "leaf more",
+            |l| {
+                l.leaves.insert(999, None);
+            },
+            &[Fault::LeafForeign],
+        ),
+        (
+            "leaf hash",
+            |l| l.nodes.get_mut(&(0, 60)).unwrap()[3] ^= 1,
+            &[Fault::Node, Fault::NotSealed],
+        ),
+        (
+            "node",
+            |l| l.nodes.get_mut(&(3, 2)).unwrap()[3] ^= 1,
+            &[Fault::Node],
+        ),
+        (
+            "node gone",
+            |l| {
+                l.nodes.remove(&(3, 2));
+            },
+            &[Fault::NodeMissing],
+        ),
+        (
+            "node more",
+            |l| {
+                l.nodes.insert((3, 900), [0; 32]);
+            },
+            &[Fault::NodeForeign],
+        ),
+        (
+            "node above",
+            |l| {
+                l.nodes.insert((50, 0), [0; 32]);
+            },
+            &[Fault::NodeForeign],
+        ),
+        (
+            "anchor root",
+            |l| l.anchors[1].root = Some([1; 32]),
+            &[Fault::AnchorRoot],
+        ),
+        (
+            "anchor size",
+            |l| l.anchors[1].tree_size -= 1,
+            &[Fault::AnchorRoot, Fault::AnchorText],
+        ),
+        (
+            "anchor text",
+            |l| l.anchors[1].checkpoint.insert(0, 'x'),
+            &[Fault::AnchorText],
+        ),
+        (
+            "anchor order",
+            |l| l.anchors[1].commit_id = 9,
+            &[Fault::AnchorOrder],
+        ),
     ];
     for (what, change, faults) in changes {
         let mut changed = ledger();
         change(&mut changed);
         let found = changed.faults();
         for fault in *faults {
-            assert!(found.contains(fault), "{what}: {fault:?} is not among {found:?}");
+            assert!(
+                found.contains(fault),
+                "{what}: {fault:?} is not among {found:?}"
+            );
         }
     }
 }
@@ -349,10 +561,26 @@ fn findings_read_as_one_line_each() {
     let said = |place, fault| Finding { place, fault }.to_string();
     let id = access_id(3, 2);
     let row = "lane 3 seq 2 (access_id 844424930131970)";
-    assert_eq!(said(Place::Row(id), Fault::Gap { expected: 1 }), format!("{row}: gap, expected seq 1, found 2"));
+    assert_eq!(
+        said(Place::Row(id), Fault::Gap { expected: 1 }),
+        format!("{row}: gap, expected seq 1, found 2")
+    );
     assert_eq!(said(Place::Row(id), Fault::Fork), format!("{row}: fork"));
-    assert_eq!(said(Place::Tile { batch: 4, level: 1, tile: 0 }, Fault::TileMissing), "batch 4 level 1 tile 0: missing");
-    assert_eq!(said(Place::Node { level: 2, index: 7 }, Fault::NodeMissing), "node 7 of level 2: missing");
+    assert_eq!(
+        said(
+            Place::Tile {
+                batch: 4,
+                level: 1,
+                tile: 0
+            },
+            Fault::TileMissing
+        ),
+        "batch 4 level 1 tile 0: missing"
+    );
+    assert_eq!(
+        said(Place::Node { level: 2, index: 7 }, Fault::NodeMissing),
+        "node 7 of level 2: missing"
+    );
     assert_eq!(Fault::RolledBack.check().as_str(), "anchors");
     assert_eq!(Fault::Gap { expected: 1 }.check(), Check::Chain);
 }
