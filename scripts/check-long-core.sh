@@ -9,7 +9,7 @@ cd "$ROOT"
 FUZZ_VERSION=0.13.2
 MUTANTS_VERSION=27.1.0
 FUZZ_SECONDS=${FUZZ_SECONDS:-600}
-FUZZ_TARGETS=${FUZZ_TARGETS:-envelope leaf text}
+FUZZ_TARGETS=${FUZZ_TARGETS:-envelope leaf seal text tree note checkpoint proof}
 MAX_ALIVE_PERCENT=5
 
 tools=$TARGET/tools

@@ -32,7 +32,7 @@ printf 'PostgreSQL %s (%s), %s\n' "$PG_MAJOR" "$PG_CONFIG" "$(rustc --version)"
 step "formatting"
 cargo fmt --all --check
 step "shell scripts"
-shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh
+shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh tests/independent/*.sh
 step "the committed workers are what their generator makes"
 "$TARGET/venv/bin/python" scripts/make_workers.py --check
 
@@ -44,6 +44,8 @@ deny
 
 step "core"
 cargo test --locked --quiet -p identity_core
+step "proofs, as Go and Python read them"
+tests/independent/proofs.sh
 
 step "the example of a cache in Rust"
 cargo fmt --manifest-path docs/examples/rust-cache/Cargo.toml --check

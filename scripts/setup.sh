@@ -65,6 +65,8 @@ find_missing() {
     have openssl || missing+=(openssl)
     have pgrep || missing+=(procps)
     have pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
+    have go || missing+=(golang-go)
+    [ -d /usr/share/gocode/src/golang.org/x/mod/sumdb/tlog ] || missing+=(golang-golang-x-mod-dev)
     { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; } || missing+=(python3-venv)
   fi
 }

@@ -19,7 +19,11 @@ import sys
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 import formats
+import transparency
+import tree
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 VECTORS = REPOSITORY / "crates/core/tests/vectors/frozen.json"
@@ -113,6 +117,76 @@ def candidate_agrees(v: dict) -> bool:
     return str(formats.candidate_id(v["unix_ms"], *of_hex(v, "random"))) == v["id"]
 
 
+def hex_list(hashes: list) -> list:
+    return [value.hex() for value in hashes]
+
+
+def salt_agrees(v: dict) -> bool:
+    derive = {"row": tree.row_salt, "seal": tree.seal_salt}[v["kind"]]
+    return derive(*of_hex(v, "key", "installation"), v["number"]).hex() == v["salt"]
+
+
+def tree_leaf_agrees(v: dict) -> bool:
+    return tree.leaf_hash(*of_hex(v, "salt"), v["leaf"].encode()).hex() == v["hash"]
+
+
+def tree_agrees(v: dict) -> bool:
+    leaves = tree.numbered(v["size"])
+    paths = [hex_list(tree.inclusion(proof["index"], leaves)) for proof in v["inclusion"]]
+    paths += [hex_list(tree.consistency(proof["old"], leaves)) for proof in v["consistency"]]
+    given = [proof["path"] for proof in v["inclusion"] + v["consistency"]]
+    return tree.root(leaves).hex() == v["root"] and paths == given
+
+
+def batch_agrees(v: dict) -> bool:
+    leaves = tree.numbered(v["rows"])
+    tiles = {
+        (level, index): (len(hashes), formats.sha256(b"".join(hashes)).hex())
+        for level, index, hashes in tree.tiles(leaves)
+    }
+    given = [tiles[t["level"], t["index"]] == (t["width"], t["sha256"]) for t in v["tiles"]]
+    return tree.root(leaves).hex() == v["root"] and all(given)
+
+
+def lane_heads_agree(v: dict) -> bool:
+    heads = [(head["lane"], head["seq"], *of_hex(head, "mac")) for head in v["heads"]]
+    return tree.lane_heads(heads).hex() == v["digest"]
+
+
+def seal_agrees(v: dict) -> bool:
+    return tree.seal_leaf(v["seal"]) == v["leaf"].encode()
+
+
+def note_agrees(v: dict) -> bool:
+    private = Ed25519PrivateKey.from_private_bytes(*of_hex(v, "private_key"))
+    key = transparency.verifier_key(v["vkey"])
+    written = transparency.vkey_text(v["name"], private) == v["vkey"] and transparency.sign(v["text"], v["name"], private) == v["note"]
+    return written and transparency.open_note(v["note"], [key]) == (v["text"], [v["name"]])
+
+
+def checkpoint_agrees(v: dict) -> bool:
+    head = transparency.Checkpoint(v["origin"], v["size"], *of_hex(v, "root"))
+    return transparency.checkpoint_text(head, v["extensions"]) == v["text"] and transparency.checkpoint(v["text"]) == head
+
+
+def tlog_proof_agrees(v: dict) -> bool:
+    path = [bytes.fromhex(hash_) for hash_ in v["path"]]
+    proof = transparency.TlogProof(*of_hex(v, "extra"), v["index"], path, v["checkpoint"])
+    return transparency.tlog_proof_text(proof) == v["text"] and transparency.tlog_proof(v["text"]) == proof
+
+
+def row_proof_agrees(v: dict) -> bool:
+    keys = [transparency.verifier_key(v["vkey"])]
+
+    def open_(note: str) -> transparency.Checkpoint:
+        return transparency.open_checkpoint(note, keys)
+
+    try:
+        return transparency.check_row_proof(v["json"], v["leaf"].encode(), open_).size == v["signed_size"]
+    except transparency.NotSigned:
+        return v["signed_size"] is None
+
+
 SECTIONS = {
     "keys": key_agrees,
     "genesis": genesis_agrees,
@@ -124,6 +198,16 @@ SECTIONS = {
     "evidence": evidence_agrees,
     "certificates": certificate_agrees,
     "candidates": candidate_agrees,
+    "salts": salt_agrees,
+    "tree_leaves": tree_leaf_agrees,
+    "trees": tree_agrees,
+    "batches": batch_agrees,
+    "lane_heads": lane_heads_agree,
+    "seals": seal_agrees,
+    "notes": note_agrees,
+    "checkpoints": checkpoint_agrees,
+    "tlog_proofs": tlog_proof_agrees,
+    "row_proofs": row_proof_agrees,
 }
 
 

@@ -42,13 +42,35 @@ impl Hash {
 
 /// HMAC-SHA-256 (RFC 2104, FIPS 198-1) with a 32-byte key over the concatenated parts.
 pub(crate) fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    finish(keyed(key), parts)
+}
+
+/// A key of HMAC-SHA-256 made ready for many MACs: of the four compressions that a short one costs,
+/// two are the key's. Wiped when dropped.
+pub(crate) struct MacKey(Hmac<Sha256>);
+
+impl MacKey {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(keyed(key))
+    }
+
+    /// [`hmac_sha256`] with this key.
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        finish(self.0.clone(), parts)
+    }
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     // HMAC pads a short key with zeros to its 64-byte block; done here because the constructor that
     // takes a block cannot fail, while the one that takes a slice returns an error to handle.
     let mut block = zeroize::Zeroizing::new([0u8; 64]);
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;
     }
-    let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
+    <Hmac<Sha256> as KeyInit>::new((&*block).into())
+}
+
+fn finish(mut mac: Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         mac.update(part);
     }

@@ -92,7 +92,7 @@ pub use merkle::{Frontier, Nodes, leaf_hash, node_hash};
 pub use note::VerifierKey;
 pub use proof::{RowProof, TlogProof};
 pub use reason::Reason;
-pub use salt::{row_salt, seal_salt};
+pub use salt::{Salts, row_salt, seal_salt};
 pub use seal_leaf::{LaneHeads, SealLeaf};
 pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};

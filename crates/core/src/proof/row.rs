@@ -15,6 +15,9 @@ use crate::seal_leaf::{MAX_SEAL_LEAF_BYTES, SealLeaf};
 /// Value of the member `schema`: names the format of the proof and its version.
 pub const SCHEMA: &str = "identity_pgx/proof/v1";
 
+/// Room for a proof in a log of some millions of leaves, signed by one key.
+const JSON_BYTES: usize = 8192;
+
 /// That a row is in the log.
 ///
 /// It does not hold the row: that a row exists is nobody's business but of those who may read it, and they have it.
@@ -91,7 +94,7 @@ impl RowProof {
     /// The proof as a JSON object, in the canonical form of RFC 8785.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
-        let mut json = Object::with_capacity(self.proof.len() + 4096);
+        let mut json = Object::with_capacity(JSON_BYTES);
         json.integer("access_id", self.access_id);
         if let Some(batch) = &self.batch {
             json.object("batch", batch.json());
@@ -147,7 +150,7 @@ impl BatchProof {
     }
 
     fn json(&self) -> Object {
-        let mut json = Object::with_capacity(4096);
+        let mut json = Object::with_capacity(JSON_BYTES);
         json.integer("index", self.index);
         json.hexes("path", self.path.iter().map(|hash| hash.as_slice()));
         json.integer("rows", self.rows);

@@ -81,3 +81,12 @@ pub fn canonical(leaf: &[u8]) -> Vec<u8> {
     let value: Value = serde_json::from_slice(leaf).unwrap();
     serde_json_canonicalizer::to_vec(&value).unwrap()
 }
+
+/// The bytes with each one of their bits changed in turn.
+pub fn bit_flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..bytes.len() * 8).map(|at| {
+        let mut changed = bytes.to_vec();
+        changed[at / 8] ^= 1 << (at % 8);
+        changed
+    })
+}

@@ -1,0 +1,86 @@
+//! Writes checkpoints and proofs, one JSON object a line, for programs in other languages to check:
+//! `tests/independent/proofs.sh`. Every proof of every tree of up to 300 leaves, and some of a large
+//! one.
+
+#[path = "../tests/it/log.rs"]
+mod log;
+
+use std::io::{self, BufWriter, Write};
+
+use identity_core::{TlogProof, merkle};
+use serde_json::{Value, json};
+
+use log::{ORIGIN, Signer, Tree, batched, merkle_row, row_hash, row_leaf, row_salt};
+
+const SMALL: u64 = 300;
+const LARGE: u64 = 100_000;
+
+/// Sizes and places around which a tree of 2^17 leaves or fewer looks different.
+fn corners() -> impl Iterator<Item = u64> {
+    let near = |power: u64| [power - 1, power, power + 1];
+    let beside = (2..17).flat_map(move |level| near(1 << level));
+    beside.chain([LARGE - 1, 99_328, 98_304 + 1, LARGE / 3, 77_777])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn main() -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut put = |line: Value| writeln!(out, "{line}");
+    let log = Signer::new(ORIGIN, 1);
+    put(json!({"kind": "key", "vkey": log.vkey.to_string()}))?;
+
+    let mut tree = Tree::default();
+    (0..LARGE).for_each(|number| tree.append(row_hash(number)));
+    let between = [LARGE / 3 + 1, 65_535, 65_536, 65_537, 98_304, LARGE - 1];
+    for size in (1..=SMALL).chain(between).chain([LARGE]) {
+        let note = log.note(&tree.checkpoint(size).text());
+        put(json!({"kind": "checkpoint", "size": size, "note": note}))?;
+        let places: Vec<u64> = match size {
+            ..=SMALL => (0..size).collect(),
+            LARGE => corners().collect(),
+            _ => Vec::new(),
+        };
+        for index in places {
+            let proof = TlogProof {
+                extra: Some(row_salt(index).to_vec()),
+                index,
+                path: tree.inclusion(index, size),
+                checkpoint: &note,
+            };
+            put(
+                json!({"kind": "inclusion", "size": size, "index": index, "leaf": row_leaf(index), "proof": proof.text()}),
+            )?;
+        }
+        let olds: Vec<u64> = match size {
+            ..=SMALL => (1..=size).collect(),
+            LARGE => [1, 2, 3, 255, 256, 257, SMALL]
+                .into_iter()
+                .chain(between)
+                .chain([LARGE])
+                .collect(),
+            _ => Vec::new(),
+        };
+        for old in olds {
+            let Ok(path) = merkle::consistency(old, size, &tree);
+            let path: Vec<String> = path.iter().map(|hash| hex(hash)).collect();
+            put(json!({"kind": "consistency", "old": old, "new": size, "path": path}))?;
+        }
+    }
+    for (rows, size) in [(1, 1), (3, 2), (255, 7), (256, 7), (257, 7), (1000, 40)] {
+        for index in [0, rows.min(size) - 1] {
+            let rows = [
+                (1 + index, batched(rows, index, size, |text| log.note(text))),
+                (index, merkle_row(index, size, |text| log.note(text))),
+            ];
+            for (number, proof) in rows {
+                let proof: Value = serde_json::from_slice(&proof.json())?;
+                put(json!({"kind": "row", "leaf": row_leaf(number), "proof": proof}))?;
+            }
+        }
+    }
+    let unsigned: Value = serde_json::from_slice(&batched(3, 1, 2, str::to_owned).json())?;
+    put(json!({"kind": "unsigned", "leaf": row_leaf(2), "proof": unsigned}))
+}
