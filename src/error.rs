@@ -185,7 +185,7 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         ),
         Reason::Chain => (
             ERRCODE_DATA_CORRUPTED,
-            "the chain of access rows does not continue",
+            "the access log, or its ledger, is not as it was written",
             "Run identity.ledger_verify(true) and keep the log as it is.",
         ),
     }

@@ -19,7 +19,7 @@ use super::lanes::{self, Heads};
 use super::row::{self, Stored};
 use super::tree_store::Additions;
 use crate::keys::region;
-use crate::query::{bind, connected};
+use crate::query::connected;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 /// `2026-11`: what a moment's text begins with.
@@ -70,7 +70,7 @@ impl Cut {
             let end = access_id(lane + 1, 0);
             loop {
                 let read = connected(|| {
-                    let rows = row::NEXT.run(&mut [bind(last), bind(end), bind(row::PAGE as i64)]);
+                    let rows = row::next(last, end, row::PAGE);
                     for at in 0..rows.count {
                         let row = row::stored(&rows, at);
                         last = row.access_id;

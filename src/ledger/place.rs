@@ -1,6 +1,6 @@
 //! Where a row lies in what was sealed.
 
-use identity_core::merkle::Nodes;
+use identity_core::merkle::{Digest, Nodes};
 use identity_core::reason::Reason;
 use identity_core::seal_leaf::SealLeaf;
 use identity_core::tile::TILE_WIDTH;
@@ -37,7 +37,7 @@ static EXPIRED: Statement = Statement::read(
 pub struct Place {
     pub cut: i64,
     /// The leaf hash that was sealed.
-    pub hash: [u8; 32],
+    pub hash: Digest,
     /// The leaf of the tree that proves it: its own, or the seal's.
     pub leaf_index: u64,
     /// `None` for a row that is a leaf of the tree.

@@ -5,7 +5,7 @@
 use identity_core::checkpoint::Checkpoint;
 use identity_core::key::ChainKey;
 use identity_core::leaf::AccessRow;
-use identity_core::merkle::{self, leaf_hash};
+use identity_core::merkle::{self, Digest, leaf_hash};
 use identity_core::proof::{BatchProof, RowProof, TlogProof};
 use identity_core::reason::Reason;
 use identity_core::salt::{row_salt, seal_salt};
@@ -29,7 +29,7 @@ static ANCHORED: Statement = Statement::read(
 );
 
 /// A leaf's salt and hash.
-type Salted = ([u8; 16], [u8; 32]);
+type Salted = ([u8; 16], Digest);
 
 fn run(arguments: Arguments) -> pg_sys::Datum {
     call::operation();
@@ -93,7 +93,7 @@ fn leaf(keys: &Keys, row: &AccessRow<'_>) -> Result<Salted, Reason> {
 }
 
 /// The way from a row to the root of its batch, which its seal leaf holds.
-fn in_batch(place: &InBatch, hash: &[u8; 32]) -> Result<BatchProof, Reason> {
+fn in_batch(place: &InBatch, hash: &Digest) -> Result<BatchProof, Reason> {
     let (index, rows) = (place.index, place.rows);
     let path = merkle::inclusion(index, rows, &tree_store::batch(place.batch));
     let path = path.map_err(|_| Reason::Chain)?;

@@ -4,20 +4,44 @@ use identity_core::field::FieldSet;
 use identity_core::leaf::AccessRow;
 use identity_core::reason::Reason;
 use identity_core::vocabulary::{AccessorKind, ChainKind, ConsentStatus, Outcome, Vertical, Zone};
-use pgrx::pg_sys;
+use pgrx::{PgLogLevel, pg_sys};
 
 use crate::clock::UNIX_EPOCH_MICROS;
 use crate::purpose::lists;
-use crate::query::{Rows, Statement};
+use crate::query::{Rows, Statement, bind};
 
-/// The next rows of a lane: after one access id and before another, in order, at most so many.
-pub static NEXT: Statement = Statement::read(
+static NEXT: Statement = Statement::read(
     c"SELECT access_id, lane, seq, accessed_at, candidate_id, accessor_kind, accessor_id, accessor_role::text, accessor_outer::text, cert_fingerprint,
              application_name, purpose_token, purpose_version, fields_accessed, phi_fields, request_trace_id, chain_kind, is_legal_tier_event,
              outcome, denial, repeats, consent_status, vertical, zone, generation, key_version, chain_version, event_digest, integrity_hash
         FROM identity.pii_access_log WHERE access_id > $1 AND access_id < $2 ORDER BY access_id LIMIT $3",
     &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
 );
+
+/// The next rows of a lane: after one access id and before another, in order, at most so many.
+///
+/// Sorting is switched off for it. Where nothing is known of a partition yet, the planner takes any range for a few rows, and each page would come out of a
+/// sort of all rows that are left.
+pub fn next(after: i64, before: i64, most: usize) -> Rows {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    // SAFETY: a setting of this session's planner, put back below, or by the end of the (sub)transaction after an ERROR.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"enable_sort".as_ptr(),
+            c"off".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            PgLogLevel::ERROR as i32,
+            false,
+        );
+        let rows = NEXT.run(&mut [bind(after), bind(before), bind(most)]);
+        pg_sys::AtEOXact_GUC(true, level);
+        rows
+    }
+}
 
 /// One row.
 pub static ONE: Statement = Statement::read(

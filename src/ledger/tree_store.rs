@@ -6,14 +6,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use identity_core::merkle::{Frontier, Nodes};
+use identity_core::merkle::{Digest, Frontier, Nodes};
 use identity_core::reason::Reason;
 use identity_core::tile::{Tile, TileNodes};
 use pgrx::pg_sys;
 
 use crate::query::{Statement, bind};
-
-pub const HASH_BYTES: usize = 32;
 
 static NODE: Statement = Statement::read(
     c"SELECT hash FROM identity.ledger_nodes WHERE level = $1 AND index = $2",
@@ -52,7 +50,7 @@ pub struct Stored;
 impl Nodes for Stored {
     type Error = Reason;
 
-    fn node(&self, level: u8, index: u64) -> Result<[u8; HASH_BYTES], Reason> {
+    fn node(&self, level: u8, index: u64) -> Result<Digest, Reason> {
         let row = NODE.run(&mut [bind(i16::from(level)), bind(number(index))]);
         let hash = row.bytes(0, 1).and_then(|hash| hash.try_into().ok());
         hash.ok_or(Reason::Chain)
@@ -66,7 +64,7 @@ pub fn size() -> u64 {
 }
 
 /// The tiles of one batch, each read once.
-pub fn batch(number: u64) -> TileNodes<impl Fn(u8, u64) -> Result<Vec<[u8; HASH_BYTES]>, Reason>> {
+pub fn batch(number: u64) -> TileNodes<impl Fn(u8, u64) -> Result<Vec<Digest>, Reason>> {
     let known = RefCell::new(BTreeMap::new());
     TileNodes(move |level, tile| {
         let mut known = known.borrow_mut();
@@ -85,7 +83,7 @@ pub fn batch(number: u64) -> TileNodes<impl Fn(u8, u64) -> Result<Vec<[u8; HASH_
 }
 
 /// The hashes that lie one after another.
-pub fn hashes(bytes: &[u8]) -> Vec<[u8; HASH_BYTES]> {
+pub fn hashes(bytes: &[u8]) -> Vec<Digest> {
     bytes.as_chunks().0.to_vec()
 }
 
@@ -99,12 +97,7 @@ pub struct Additions {
 
 impl Additions {
     /// Appends a leaf: a row of the log, or, without an access id, a seal. Returns its index.
-    pub fn leaf(
-        &mut self,
-        tree: &mut Frontier,
-        access_id: Option<i64>,
-        hash: [u8; HASH_BYTES],
-    ) -> u64 {
+    pub fn leaf(&mut self, tree: &mut Frontier, access_id: Option<i64>, hash: Digest) -> u64 {
         let index = tree.size();
         self.leaves.0.push(number(index));
         self.leaves.1.push(access_id);

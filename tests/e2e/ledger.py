@@ -54,6 +54,8 @@ def in_the_middle(vault, table: str):
         sealer = vault.connect(vault.worker)
         sealer.pgconn.send_query(SEAL.encode())
         pid = vault.wait_backend(vault.worker, "wait_event_type = 'Lock' AND wait_event = 'relation'")
+        written = vault.sql("SELECT relation::regclass::text AS name FROM pg_locks WHERE pid = %s AND mode = 'RowExclusiveLock' AND granted", (pid,))
+        assert table == TABLES[0] or {"name": f"identity.{TABLES[0]}"} in written, "it has written something before"
         yield sealer, pid
         with contextlib.suppress(psycopg.Error):
             sealer.close()

@@ -14,8 +14,8 @@ use identity_core::salt::row_salt;
 use identity_core::vocabulary::{ChainKind, Outcome};
 
 use crate::keys::region::{self, Keys};
-use crate::ledger::row::{NEXT, PAGE, Stored, stored};
-use crate::query::{bind, connected};
+use crate::ledger::row::{self, PAGE, Stored, stored};
+use crate::query::connected;
 
 /// Digests that are kept at a time, over all lanes.
 const AHEAD: usize = 100_000;
@@ -80,10 +80,9 @@ impl<'a> Reader<'a> {
         let Some(mut lane) = self.lanes.remove(&number) else {
             return;
         };
-        let limit = i64::try_from(self.page).unwrap_or(i64::MAX);
         let (from, to) = (access_id(number, lane.last.seq), access_id(number, MAX_SEQ));
         connected(|| {
-            let rows = NEXT.run(&mut [bind(from), bind(to), bind(limit)]);
+            let rows = row::next(from, to, self.page);
             lane.ended = rows.count < self.page;
             for at in 0..rows.count {
                 let row = stored(&rows, at);
