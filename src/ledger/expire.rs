@@ -16,7 +16,7 @@ use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
 use crate::json_text::{jsonb, object, quoted};
 use crate::keys::region::Keys;
-use crate::query::{Rows, Statement, bind, connected, with_latest_snapshot};
+use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate};
 use crate::sql_function::{Arguments, sql_function};
 use crate::{bucket, gucs, relation};
@@ -134,13 +134,13 @@ fn old_months(before: i64) -> Vec<Old> {
 
 /// The month as it is to be recorded, or why it stays.
 fn ready(partition: &str, seal: Option<(i64, i64)>) -> Result<Month, &'static str> {
-    let Some((last_batch, leaf_index)) = seal else {
+    let rows = ROWS.run(&mut [bind(partition)]);
+    if rows.get::<i64>(0, 1) == Some(0) {
+        return Err("empty");
+    }
+    let Some((last_batch, leaf_index)) = seal.filter(|_| rows.get(0, 2) == Some(0_i64)) else {
         return Err("unsealed");
     };
-    let rows: Rows = ROWS.run(&mut [bind(partition)]);
-    if rows.get::<i64>(0, 2) != Some(0) {
-        return Err("unsealed");
-    }
     let anchored = ANCHORED.run(&mut [bind(leaf_index)]).get::<i64>(0, 1);
     Ok(Month {
         partition: partition.to_owned(),

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod cut;
+pub mod dropped;
 mod expire;
 pub mod guards;
 pub mod insert;

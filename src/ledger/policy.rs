@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
+use super::dropped;
 use crate::caller_revocation;
 use crate::purpose::approve;
 use crate::query::{Statement, bind};
@@ -37,12 +38,13 @@ pub fn approvals(installation: &[u8; 16]) -> Vec<String> {
             .position(|known| digest.is_some_and(|digest| known == &digest));
         if let Some(known) = known {
             recorded.swap_remove(known);
-        } else {
-            let (token, version) = (rows.get::<&str>(row, 1), rows.get::<i32>(row, 2));
+            continue;
+        }
+        let token = rows.get::<&str>(row, 1).unwrap_or_default();
+        let version = rows.get::<i32>(row, 2).unwrap_or_default();
+        if !dropped::purpose_version(token, version) {
             wrong.push(format!(
-                "{} version {}: nobody approved it as it says",
-                token.unwrap_or_default(),
-                version.unwrap_or_default()
+                "{token} version {version}: nobody approved it as it says"
             ));
         }
     }
@@ -61,9 +63,15 @@ pub fn callers(installation: &[u8; 16]) -> Vec<String> {
     let mut wrong = Vec::new();
     let rows = CALLERS.run(&mut []);
     for row in 0..rows.count {
-        let known = rows.get::<i64>(row, 1).and_then(|id| recorded.remove(&id));
+        let id = rows.get::<i64>(row, 1).unwrap_or_default();
+        let known = recorded.remove(&id);
         let digest = caller_revocation::stored_digest(installation, &rows, row, 2);
-        if known.is_none() || known != digest.map(|digest| digest.to_vec()) {
+        let fits = match (known, digest) {
+            (Some(known), Some(digest)) => known == digest,
+            (None, Some(_)) => dropped::event(id),
+            (_, None) => false,
+        };
+        if !fits {
             wrong.push(format!(
                 "{}: a revocation or reinstatement is not what was recorded",
                 rows.get::<&str>(row, 2).unwrap_or_default()

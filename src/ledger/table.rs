@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use super::vetting;
 use crate::backend_local::BackendLocal;
 use crate::clock::UNIX_EPOCH_MICROS;
+use crate::columns::Columns;
 use crate::error;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::relation;
@@ -63,7 +64,60 @@ pub fn newest(lane: u32) -> Option<Head> {
             break;
         }
     }
-    newest
+    // A lane whose rows have all been dropped with their months goes on where it was sealed.
+    let sealed = newest_sealed(lane);
+    [newest, sealed]
+        .into_iter()
+        .flatten()
+        .max_by_key(|head| head.seq)
+}
+
+/// The newest sealed head of a lane, read as the log is.
+fn newest_sealed(lane: u32) -> Option<Head> {
+    let (table, index) = (
+        relation::find(c"ledger_heads"),
+        relation::find(c"ledger_heads_pkey"),
+    );
+    // SAFETY: the relations are opened and closed here; the key compares the int column lane.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            1,
+            pg_sys::BTEqualStrategyNumber as u16,
+            pg_sys::F_INT4EQ.into(),
+            pg_sys::Datum::from(lane),
+        );
+        let scan = pg_sys::systable_beginscan_ordered(
+            relation,
+            index,
+            &raw mut pg_sys::SnapshotSelfData,
+            1,
+            &mut key,
+        );
+        let tuple =
+            pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
+        let head = (!tuple.is_null()).then(|| {
+            let mut columns = Columns::default();
+            columns.take_apart(tuple, (*relation).rd_att);
+            let seq = columns
+                .get::<i64>(2)
+                .and_then(|seq| u64::try_from(seq).ok());
+            let mac = columns
+                .get::<Vec<u8>>(3)
+                .and_then(|mac| mac.try_into().ok());
+            match (seq, mac) {
+                (Some(seq), Some(mac)) => Head { seq, mac },
+                _ => error::raise(Reason::Chain),
+            }
+        });
+        pg_sys::systable_endscan_ordered(scan);
+        pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        head
+    }
 }
 
 fn newest_in(table: pg_sys::Oid, index: pg_sys::Oid, lane: u32) -> Option<Head> {

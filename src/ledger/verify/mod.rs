@@ -17,6 +17,7 @@ use pgrx::pg_sys;
 
 pub use report::Report;
 
+use crate::keys::region::Keys;
 use crate::query::{connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
 use crate::{call, consent, error, keys};
@@ -30,24 +31,48 @@ fn verify(arguments: Arguments) -> pg_sys::Datum {
         .unwrap_or_else(|| error::raise(Reason::NullArgument));
     let keys = keys::active().unwrap_or_else(|| error::raise(Reason::Locked));
     let mut report = Report::of(arguments);
+    without_jit(|| check(&keys, full, &mut report));
+    pg_sys::Datum::from(0)
+}
+
+fn check(keys: &Keys, full: bool, report: &mut Report) {
     let ends = with_latest_snapshot(|| {
         if full {
-            replayed::check(&keys, &mut report)
+            replayed::check(keys, report)
         } else {
-            recent::check(&keys, &mut report)
+            recent::check(keys, report)
         }
     });
-    heads::check(&ends, &mut report);
+    heads::check(&ends, report);
     with_latest_snapshot(|| {
         connected(|| {
-            policy::guards(&mut report);
-            policy::purposes(&keys, full, &mut report);
+            policy::guards(report);
+            policy::purposes(keys, full, report);
             if full {
-                consent::verify::check(&keys, &mut report);
-                policy::callers(&keys, &mut report);
-                policy::verticals(&keys, &mut report);
+                consent::verify::check(keys, report);
+                policy::callers(keys, report);
+                policy::verticals(keys, report);
             }
         });
     });
-    pg_sys::Datum::from(0)
+}
+
+/// Compiling a plan takes longer than running it here, and 24 MB.
+fn without_jit(work: impl FnOnce()) {
+    // SAFETY: constant name and value; on ERROR the end of the (sub)transaction puts the setting back.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"jit".as_ptr(),
+            c"off".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        work();
+        pg_sys::AtEOXact_GUC(true, level);
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::report::Report;
 use crate::keys::region::Keys;
-use crate::ledger::{guards, policy};
+use crate::ledger::{dropped, guards, policy};
 use crate::purpose::content;
 use crate::query::Statement;
 use crate::vertical::audit;
@@ -89,8 +89,12 @@ pub fn purposes(keys: &Keys, full: bool, report: &mut Report) {
         for (token, version) in content::all() {
             let digest = content::digest(&keys.installation, &token, version);
             let place = (token, version);
-            if digest.is_none_or(|digest| recorded.get(&place).is_none_or(|known| known != &digest))
-            {
+            let fits = match (recorded.get(&place), digest) {
+                (Some(known), Some(digest)) => known == &digest,
+                (None, Some(_)) => dropped::purpose_version(&place.0, version),
+                (_, None) => false,
+            };
+            if !fits {
                 report.finding(
                     "purposes",
                     &format!(

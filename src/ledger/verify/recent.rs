@@ -61,7 +61,10 @@ fn start(keys: &Keys, first: i64) -> (u32, Head) {
     let seq = first.cast_unsigned() & MAX_SEQ;
     let before = BEFORE.run(&mut [bind(access_id(lane, seq.saturating_sub(1)))]);
     let mac = before.bytes(0, 1).and_then(|mac| mac.try_into().ok());
-    let head = mac.map(|mac| Head { seq: seq - 1, mac });
+    let head = mac.map(|mac| Head {
+        seq: seq.saturating_sub(1),
+        mac,
+    });
     (
         lane,
         head.unwrap_or_else(|| genesis(&keys.installation, lane)),

@@ -34,6 +34,7 @@ INSERT INTO contract VALUES
   ('identity_status()', '(item text, state text, since timestamp with time zone, hint text)', 'identity_keeper', 'identity_auditor identity_worker'),
   ('metrics()', '(name text, labels jsonb, value double precision)', 'identity_keeper', 'identity_auditor identity_worker'),
   ('ledger_verify("full" boolean DEFAULT false)', '(check_name text, ok boolean, detail text)', 'identity_keeper', 'identity_auditor identity_worker'),
+  ('ledger_expire()', 'jsonb', 'identity_keeper', 'identity_worker'),
   ('ledger_seal()', '(tree_size bigint, root bytea)', 'identity_keeper', 'identity_worker'),
   ('ledger_checkpoint()', 'text', 'identity_keeper', 'identity_worker'),
   ('ledger_proof(access_id bigint)', 'jsonb', 'identity_keeper', 'identity_auditor identity_legal identity_worker'),
