@@ -21,7 +21,7 @@ deny() {
     rm -rf "$TARGET/tools-build"
   fi
   # Not `advisories`: its database is a git repository, and this must work without one.
-  "$tools/bin/cargo-deny" --locked check bans licenses sources
+  "$tools/bin/cargo-deny" --locked --workspace check bans licenses sources
 }
 
 step setup
@@ -42,8 +42,8 @@ PGRX_PG_CONFIG_PATH=$PG_CONFIG cargo clippy --locked --workspace --all-targets \
 step "dependencies: bans, licences, sources"
 deny
 
-step "core"
-cargo test --locked --quiet -p identity_core
+step "core and command line"
+cargo test --locked --quiet -p identity_core -p identityctl
 
 step "the example of a cache in Rust"
 cargo fmt --manifest-path docs/examples/rust-cache/Cargo.toml --check

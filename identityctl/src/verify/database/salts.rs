@@ -1,0 +1,50 @@
+//! Salts, from the database that holds the key they are derived from. A wrong one shows as a wrong hash, so they need no trust.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Statement};
+
+use super::query::prepare;
+use super::value::{Array, Value, get};
+use crate::connect::Failure;
+
+pub type Salt = [u8; 16];
+
+/// The most that the function takes at once.
+pub const MAX_IDS: usize = 10_000;
+
+/// A session of its own: while rows come in on one, the other is asked for their salts.
+pub struct Salts {
+    client: Client,
+    rows: Statement,
+    seals: Statement,
+}
+
+impl Salts {
+    pub async fn new(client: Client) -> Result<Self, Failure> {
+        let rows = prepare(&client, "SELECT identity.ledger_salts($1, $2)", &[Type::BYTEA_ARRAY]);
+        let rows = rows.await?;
+        let seals = prepare(&client, "SELECT identity.ledger_seal_salts($1, $2)", &[Type::BYTEA_ARRAY]);
+        let seals = seals.await?;
+        Ok(Self { client, rows, seals })
+    }
+
+    /// The salts of rows that were chained with one version of the key, in order; `None` if that version is not there.
+    pub async fn rows(&self, ids: &[i64], version: i32) -> Result<Option<Vec<Salt>>, Failure> {
+        self.ask(&self.rows, ids, version).await
+    }
+
+    /// The salts of leaves that are seals.
+    pub async fn seals(&self, indexes: &[i64], version: i32) -> Result<Option<Vec<Salt>>, Failure> {
+        self.ask(&self.seals, indexes, version).await
+    }
+
+    async fn ask(&self, statement: &Statement, numbers: &[i64], version: i32) -> Result<Option<Vec<Salt>>, Failure> {
+        let answer = self.client.query_one(statement, &[&numbers, &version]).await?;
+        let Some(array) = get::<Array<'_>>(&answer, 0) else {
+            return Err("the database answered something else than salts".into());
+        };
+        let salts = array.into_iter().map(|salt| Salt::read(salt?));
+        let salts = salts.collect::<Option<Vec<_>>>().filter(|salts| salts.len() == numbers.len());
+        salts.map(Some).ok_or("the database answered something else than salts".into())
+    }
+}
