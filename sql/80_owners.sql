@@ -20,6 +20,13 @@ ALTER TABLE identity.change_epochs            OWNER TO identity_owner;
 ALTER TABLE identity.vertical_patterns        OWNER TO identity_owner;
 ALTER TABLE identity.vertical_pattern_changes OWNER TO identity_owner;
 ALTER TABLE identity.vertical_history         OWNER TO identity_owner;
+ALTER TABLE identity.ledger_seals             OWNER TO identity_owner;
+ALTER TABLE identity.ledger_heads             OWNER TO identity_owner;
+ALTER TABLE identity.ledger_tiles             OWNER TO identity_owner;
+ALTER TABLE identity.ledger_leaves            OWNER TO identity_owner;
+ALTER TABLE identity.ledger_nodes             OWNER TO identity_owner;
+ALTER TABLE identity.anchor_commits           OWNER TO identity_owner;
+ALTER TABLE identity.ledger_expired           OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -62,3 +69,10 @@ ALTER FUNCTION identity.pii_register_many(text, jsonb)                    OWNER 
 ALTER FUNCTION identity.subject_generations(uuid[])                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.subject_changes(bigint, int)                      OWNER TO identity_keeper;
 ALTER FUNCTION identity._subjects_changed()                               OWNER TO identity_keeper;
+
+-- The ledger: seals, checkpoints and proofs are hashes.
+ALTER FUNCTION identity.ledger_seal()                                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_checkpoint()                               OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_proof(bigint)                              OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;

@@ -87,3 +87,26 @@ CREATE POLICY keeper_changes ON identity.subject_changes FOR UPDATE TO identity_
 CREATE POLICY keeper_reads   ON identity.change_epochs   FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.change_epochs   FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_changes ON identity.change_epochs   FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+
+-- The ledger. Hashes, but how many rows a lane has, and which, is nobody's to see: the functions answer for them.
+ALTER TABLE identity.ledger_seals   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.ledger_heads   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.ledger_tiles   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.ledger_leaves  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.ledger_nodes   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.anchor_commits ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.ledger_expired ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads ON identity.ledger_seals   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.ledger_seals   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.ledger_heads   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.ledger_heads   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.ledger_tiles   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.ledger_tiles   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.ledger_leaves  FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.ledger_leaves  FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.ledger_nodes   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.ledger_nodes   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.anchor_commits FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.anchor_commits FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads ON identity.ledger_expired FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.ledger_expired FOR INSERT TO identity_keeper WITH CHECK (true);

@@ -104,3 +104,12 @@ GRANT UPDATE (name_ct, email_ct, phone_ct, address_ct, ssn_ct, dob_ct, dek_versi
 -- A change loses its pending row when it gets its cursor.
 GRANT SELECT, INSERT, DELETE ON identity.subject_changes_pending TO identity_keeper;
 GRANT SELECT, INSERT, UPDATE ON identity.subject_changes, identity.change_epochs TO identity_keeper;
+
+-- The ledger is read and appended to by its functions.
+GRANT SELECT, INSERT ON identity.ledger_seals, identity.ledger_heads, identity.ledger_tiles, identity.ledger_leaves, identity.ledger_nodes,
+                        identity.anchor_commits, identity.ledger_expired TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.ledger_seal(), identity.ledger_checkpoint() TO identity_worker;
+-- Who proves to others, and who checks what was proven.
+GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
+                          identity.ledger_consistency(bigint, bigint),
+                          identity.ledger_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;

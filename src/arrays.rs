@@ -9,17 +9,20 @@ pub enum Element {
     Name,
     Uuid,
     Bytes,
+    Int8,
 }
 
 impl Element {
-    fn layout(self) -> (pg_sys::Oid, i32, i8) {
-        let (oid, length, alignment) = match self {
-            Self::Text => (pg_sys::TEXTOID, -1, b'i'),
-            Self::Name => (pg_sys::NAMEOID, 64, b'c'),
-            Self::Uuid => (pg_sys::UUIDOID, 16, b'c'),
-            Self::Bytes => (pg_sys::BYTEAOID, -1, b'i'),
+    /// Type, length, whether it is passed by value, alignment: as pg_type has them.
+    fn layout(self) -> (pg_sys::Oid, i32, bool, i8) {
+        let (oid, length, by_value, alignment) = match self {
+            Self::Text => (pg_sys::TEXTOID, -1, false, b'i'),
+            Self::Name => (pg_sys::NAMEOID, 64, false, b'c'),
+            Self::Uuid => (pg_sys::UUIDOID, 16, false, b'c'),
+            Self::Bytes => (pg_sys::BYTEAOID, -1, false, b'i'),
+            Self::Int8 => (pg_sys::INT8OID, 8, true, b'd'),
         };
-        (oid, length, alignment as i8)
+        (oid, length, by_value, alignment as i8)
     }
 }
 
@@ -31,14 +34,14 @@ pub unsafe fn elements(
     array: *mut pg_sys::ArrayType,
     element: Element,
 ) -> Vec<Option<pg_sys::Datum>> {
-    let (oid, length, alignment) = element.layout();
+    let (oid, length, by_value, alignment) = element.layout();
     let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
     unsafe {
         pg_sys::deconstruct_array(
             array,
             oid,
             length,
-            false,
+            by_value,
             alignment,
             &mut values,
             &mut nulls,
@@ -52,7 +55,7 @@ pub unsafe fn elements(
 
 /// An array of one dimension; `None` is NULL.
 pub fn array(values: &[Option<pg_sys::Datum>], element: Element) -> pg_sys::Datum {
-    let (oid, length, alignment) = element.layout();
+    let (oid, length, by_value, alignment) = element.layout();
     let (mut datums, mut nulls): (Vec<_>, Vec<_>) = values
         .iter()
         .map(|value| (value.unwrap_or(pg_sys::Datum::from(0)), value.is_none()))
@@ -68,7 +71,7 @@ pub fn array(values: &[Option<pg_sys::Datum>], element: Element) -> pg_sys::Datu
             &mut lower,
             oid,
             length,
-            false,
+            by_value,
             alignment,
         ))
     }

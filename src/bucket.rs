@@ -11,6 +11,8 @@ const BUCKETS: u32 = 1024;
 /// Numbers that no subject's bucket has: locks of those who write policy.
 const CONSENT_VERSIONS: u32 = BUCKETS;
 const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
+/// And of those who seal the log.
+const SEALING: u32 = BUCKETS + 2;
 const TAG: u16 = 0x1DB0;
 
 /// Runs `work` with the subject's bucket held shared.
@@ -77,6 +79,11 @@ pub fn consent_versions() {
 /// Takes the one lock of those who write patterns, until the transaction ends.
 pub fn vertical_patterns() {
     take(VERTICAL_PATTERNS);
+}
+
+/// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.
+pub fn sealing() {
+    take(SEALING);
 }
 
 fn take(number: u32) {

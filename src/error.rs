@@ -55,8 +55,13 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         ),
         Reason::PreparedTransaction => (
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "a transaction that left access rows cannot be prepared",
-            "Use COMMIT. A prepared transaction would hold its lane of the log open.",
+            "a transaction that left access rows, or sealed them, cannot be prepared",
+            "Use COMMIT. A prepared transaction would hold its lane of the log open, or keep others from sealing.",
+        ),
+        Reason::NotSealed => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the row is not sealed yet",
+            "Try again after the next identity.ledger_seal().",
         ),
         Reason::ReadOnly => (
             ERRCODE_READ_ONLY_SQL_TRANSACTION,

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use identity_core::ApprovalPolicy;
+use identity_core::{ApprovalPolicy, event_digest};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 /// The one database of the cluster that is served. Postmaster: the recorder connects to it once.
@@ -123,6 +123,14 @@ pub fn effective() -> Settings {
             SERVICE_DAILY_CEILING.get().to_string(),
         ),
     ]
+}
+
+/// The digest that the log and the seals hold of settings.
+pub fn digest(installation: &[u8; 16], settings: &Settings) -> [u8; 32] {
+    let pairs = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    event_digest(installation, "settings_change", &pairs)
 }
 
 /// Whether this value of a setting protects less than the one before; at a start there is none before, and what counts is the weakest value.

@@ -20,7 +20,7 @@ use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
 use crate::subject::changes;
-use crate::{clock, error, gucs, lane, worker_process};
+use crate::{clock, error, gucs, json_text, lane, worker_process};
 
 const ROUND: Duration = Duration::from_secs(1);
 const ROUNDS_PER_UPKEEP: u32 = 3600;
@@ -106,32 +106,19 @@ fn record(settings: &Settings) -> bool {
     let pairs = settings
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    let fate = Fate::event(event_digest(&keys.installation, "settings_change", &pairs));
+    let fate = Fate::event(gucs::digest(&keys.installation, settings));
     let shape = Caller::current().shape(AccessorKind::SettingsChange);
     let access_id = lane::append(&keys, &shape, &Entry::now(), &fate)
         .unwrap_or_else(|reason| error::raise(reason));
-    let members = pairs.map(|(name, value)| format!("\"{name}\":{}", quoted(value)));
+    let members = pairs.map(|(name, value)| (name, json_text::quoted(value)));
     connected(|| {
         RECORD_SETTINGS.run(&mut [
             bind(access_id),
             Some(pg_sys::Datum::from(clock::now())),
-            bind(format!("{{{}}}", members.join(","))),
+            bind(json_text::object(members)),
         ])
     });
     true
-}
-
-/// A JSON string, quoted by PostgreSQL.
-fn quoted(text: &str) -> String {
-    let text = std::ffi::CString::new(text).unwrap_or_default();
-    // SAFETY: escape_json appends to a buffer of PostgreSQL's.
-    unsafe {
-        let buffer = pg_sys::makeStringInfo();
-        pg_sys::escape_json(buffer, text.as_ptr());
-        std::ffi::CStr::from_ptr((*buffer).data)
-            .to_string_lossy()
-            .into_owned()
-    }
 }
 
 fn alarm_if_weakened(before: Option<&Settings>, after: &Settings) {

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use identity_core::limit::{self, Threshold};
 use identity_core::reason::Reason;
 use identity_core::vocabulary::{AccessorKind, Outcome};
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::pg_sys;
 
 use crate::answer::{Rows as Answer, value};
-use crate::ledger::partitions;
+use crate::ledger::{partitions, progress};
 use crate::limits::table;
 use crate::query::{connected, with_latest_snapshot};
 use crate::recorder::slots::{self, Record};
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, keys, lane};
+use crate::{call, clock, json_text, keys, lane};
 
 sql_function!(metrics, pg_finfo_metrics, run);
 
@@ -68,6 +68,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     report.since_start();
     report.limits();
     report.state();
+    report.ledger();
     pg_sys::Datum::from(0)
 }
 
@@ -157,20 +158,44 @@ impl Report {
         self.line("identity_partitions_ahead", &[], f64::from(ahead));
         self.line("identity_review_queue", &[], unreviewed as f64);
     }
+
+    /// Ages are 0 where nothing waits; there is none of a seal that never was.
+    fn ledger(&mut self) {
+        let now = clock::now();
+        let progress = with_latest_snapshot(|| connected(progress::progress));
+        let age = |moment: i64| (now - moment) as f64 / 1e6;
+        self.line("identity_ledger_tree_size", &[], progress.tree_size as f64);
+        let rows = [
+            ("sealed", progress.sealed_rows as f64),
+            ("unsealed", progress.unsealed.rows as f64),
+        ];
+        for (state, number) in rows {
+            self.line("identity_ledger_rows", &[("state", state)], number);
+        }
+        let oldest = [
+            ("unsealed", &progress.unsealed),
+            ("unanchored", &progress.unanchored),
+        ];
+        for (state, after) in oldest {
+            let seconds = after.oldest.map_or(0.0, age);
+            self.line(
+                "identity_ledger_oldest_seconds",
+                &[("state", state)],
+                seconds,
+            );
+        }
+        if let Some(sealed_at) = progress.sealed_at {
+            self.line("identity_ledger_last_seal_seconds", &[], age(sealed_at));
+        }
+    }
 }
 
-/// A jsonb object. Its texts are words of ours and purpose tokens, which hold no character that JSON would have to quote.
+/// A jsonb object. Its texts are words of ours and purpose tokens.
 fn object(labels: &[(&str, &str)]) -> pg_sys::Datum {
     let members = labels
         .iter()
-        .map(|(name, text)| format!("\"{name}\":\"{text}\""))
-        .collect::<Vec<_>>();
-    let text = std::ffi::CString::new(format!("{{{}}}", members.join(","))).unwrap_or_default();
-    // SAFETY: a C string that outlives the call.
-    unsafe {
-        pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()])
-            .unwrap_or(pg_sys::Datum::from(0))
-    }
+        .map(|(name, text)| (*name, json_text::quoted(text)));
+    json_text::jsonb(json_text::object(members))
 }
 
 fn counts() -> &'static Counts {

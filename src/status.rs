@@ -6,12 +6,12 @@ use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
 use crate::keys::{self, region};
-use crate::ledger::{guards, partitions};
+use crate::ledger::{guards, partitions, progress};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, error, gucs, lane, worker_process};
+use crate::{call, clock, error, gucs, lane, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
 sql_function!(identity_status, pg_finfo_identity_status, status);
@@ -167,6 +167,7 @@ fn fill(report: &mut Report) {
         None,
         (ahead < 2).then_some("look for \"identity_pgx maintenance\" in the server log"),
     );
+    ledger(report);
     let guarded = guards::unguarded().is_empty() && guards::opened_roles().is_empty();
     report.check(
         "guards",
@@ -195,4 +196,39 @@ fn fill(report: &mut Report) {
     );
     let logging = STATEMENT_LOGGING.run(&mut []).get(0, 1).unwrap_or(true);
     report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
+}
+
+/// A row that waits for its seal this long waits for somebody who does not come.
+const MOST_UNSEALED_MICROS: i64 = 3_600_000_000;
+
+fn ledger(report: &mut Report) {
+    let progress = progress::progress();
+    let late = |oldest: Option<i64>| {
+        oldest.is_some_and(|oldest| clock::now() - oldest > MOST_UNSEALED_MICROS)
+    };
+    let last = match progress.sealed_at {
+        Some(_) => format!(
+            "tree of {} leaves, {} rows since",
+            progress.tree_size, progress.unsealed.rows
+        ),
+        None => format!("never, {} rows wait", progress.unsealed.rows),
+    };
+    report.line(
+        "last seal",
+        &last,
+        progress.sealed_at.and_then(timestamp),
+        late(progress.unsealed.oldest)
+            .then_some("rows wait for more than an hour: identity.ledger_seal() belongs into a job that runs every 10 minutes"),
+    );
+    // No hint: nothing in this version anchors.
+    let anchored = match progress.anchored_at {
+        Some(_) => format!("{} rows since", progress.unanchored.rows),
+        None => String::from("nothing is anchored"),
+    };
+    report.line(
+        "anchor age",
+        &anchored,
+        progress.unanchored.oldest.and_then(timestamp),
+        None,
+    );
 }

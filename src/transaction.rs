@@ -7,8 +7,23 @@ use identity_core::reason::Reason;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::backend_local::BackendLocal;
 use crate::recorder::{queue, slots};
 use crate::{error, lane};
+
+/// Whether the current transaction wrote what must not be lost, besides rows of the log.
+static MUST_LAST: BackendLocal<bool> = BackendLocal::new(false);
+
+/// The current transaction is flushed and waits for standbys as one with access rows does, whatever its session says.
+pub fn must_last() {
+    // SAFETY: sets a flag of the transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+    MUST_LAST.with(|must| *must = true);
+}
+
+fn lasts() -> bool {
+    lane::appended() || MUST_LAST.with(|must| *must)
+}
 
 /// Registers the callbacks. Called once, from `_PG_init`, while preloading.
 pub fn install() {
@@ -27,16 +42,18 @@ unsafe extern "C-unwind" fn transaction_ends(
     match event {
         // The last moment that may still fail.
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => wait_for_what_the_server_waits_for(),
-        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if lane::appended() => {
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if lasts() => {
             error::raise(Reason::PreparedTransaction)
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             lane::commit();
             queue::release();
+            MUST_LAST.with(|must| *must = false);
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             lane::abort();
             queue::surrender();
+            MUST_LAST.with(|must| *must = false);
         }
         _ => {}
     }
@@ -62,13 +79,13 @@ unsafe extern "C-unwind" fn subtransaction_ends(
     }
 }
 
-/// A transaction with access rows waits for the standbys that the server's configuration names, whatever this session has set.
+/// A transaction with access rows, or a seal, waits for the standbys that the server's configuration names, whatever this session has set.
 /// (That its commit record is flushed here was forced when the first row was appended.)
 fn wait_for_what_the_server_waits_for() {
     let server = slots::server_synchronous_commit();
     // SAFETY: reads a setting; changes it for what is left of this transaction, under the postmaster's authority.
     unsafe {
-        if !lane::appended() || pg_sys::synchronous_commit >= server {
+        if !lasts() || pg_sys::synchronous_commit >= server {
             return;
         }
         let value = match server as u32 {

@@ -1,10 +1,19 @@
-//! The ledger: the access log as a table, its guards, and its verification.
+//! The ledger: the access log as a table, its guards, the tree it is sealed into, and its verification.
 
+mod checkpoint;
+mod cut;
 pub mod guards;
 pub mod insert;
+mod lanes;
 pub mod partitions;
+mod place;
 mod policy;
+pub mod progress;
+mod proof;
 pub mod row;
+mod salts;
+mod seal;
 pub mod table;
+mod tree_store;
 pub mod verify;
 pub mod vetting;

@@ -10,26 +10,40 @@ use crate::clock::UNIX_EPOCH_MICROS;
 use crate::purpose::lists;
 use crate::query::{Rows, Statement};
 
-/// The next rows of a lane: after one access id and before another, in order.
+/// The next rows of a lane: after one access id and before another, in order, at most so many.
 pub static NEXT: Statement = Statement::read(
     c"SELECT access_id, lane, seq, accessed_at, candidate_id, accessor_kind, accessor_id, accessor_role::text, accessor_outer::text, cert_fingerprint,
              application_name, purpose_token, purpose_version, fields_accessed, phi_fields, request_trace_id, chain_kind, is_legal_tier_event,
              outcome, denial, repeats, consent_status, vertical, zone, generation, key_version, chain_version, event_digest, integrity_hash
-        FROM identity.pii_access_log WHERE access_id > $1 AND access_id < $2 ORDER BY access_id LIMIT 5000",
-    &[pg_sys::INT8OID, pg_sys::INT8OID],
+        FROM identity.pii_access_log WHERE access_id > $1 AND access_id < $2 ORDER BY access_id LIMIT $3",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
 );
+
+/// One row.
+pub static ONE: Statement = Statement::read(
+    c"SELECT access_id, lane, seq, accessed_at, candidate_id, accessor_kind, accessor_id, accessor_role::text, accessor_outer::text, cert_fingerprint,
+             application_name, purpose_token, purpose_version, fields_accessed, phi_fields, request_trace_id, chain_kind, is_legal_tier_event,
+             outcome, denial, repeats, consent_status, vertical, zone, generation, key_version, chain_version, event_digest, integrity_hash
+        FROM identity.pii_access_log WHERE access_id = $1",
+    &[pg_sys::INT8OID],
+);
+
+/// As many rows as are worth reading at a time.
+pub const PAGE: usize = 5000;
 
 /// A row as it stands: what its columns say, and the MAC beside them.
 pub struct Stored<'a> {
     pub access_id: i64,
     pub lane: u32,
     pub seq: u64,
+    /// Microseconds since the Unix epoch.
+    pub accessed_at: i64,
     pub mac: [u8; 32],
     /// `None` if a column holds what no writer of ours would have written.
     pub row: Option<AccessRow<'a>>,
 }
 
-/// The row at a place of `NEXT`'s result.
+/// The row at a place of a result of these.
 pub fn stored(rows: &Rows, at: usize) -> Stored<'_> {
     Stored {
         access_id: rows.get(at, 1).unwrap_or(0),
@@ -38,6 +52,7 @@ pub fn stored(rows: &Rows, at: usize) -> Stored<'_> {
             .get::<i64>(at, 3)
             .and_then(|seq| u64::try_from(seq).ok())
             .unwrap_or(0),
+        accessed_at: moment(rows, at).unwrap_or(i64::MAX),
         mac: digest(rows, at, 29).flatten().unwrap_or_default(),
         row: columns(rows, at),
     }
@@ -47,7 +62,7 @@ fn columns<'a>(rows: &'a Rows, at: usize) -> Option<AccessRow<'a>> {
     let row = AccessRow {
         lane: number(rows, at, 2)?,
         seq: u64::try_from(rows.get::<i64>(at, 3)?).ok()?,
-        accessed_at: (rows.datum(at, 4)?.value() as i64).checked_add(UNIX_EPOCH_MICROS)?,
+        accessed_at: moment(rows, at)?,
         candidate_id: rows.datum(at, 5).map(crate::sql_function::uuid),
         accessor_kind: AccessorKind::parse(text(rows, at, 6)?)?,
         accessor_id: text(rows, at, 7)?,
@@ -74,6 +89,10 @@ fn columns<'a>(rows: &'a Rows, at: usize) -> Option<AccessRow<'a>> {
         event_digest: digest(rows, at, 28)?,
     };
     (rows.get(at, 1) == Some(row.access_id())).then_some(row)
+}
+
+fn moment(rows: &Rows, at: usize) -> Option<i64> {
+    (rows.datum(at, 4)?.value() as i64).checked_add(UNIX_EPOCH_MICROS)
 }
 
 fn text(rows: &Rows, at: usize, column: i32) -> Option<&str> {

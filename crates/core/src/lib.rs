@@ -16,6 +16,7 @@
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`digest`] | digests of events, of texts beside them, and of certificates |
+//! | [`replay`] | a ledger followed from the rows to the root |
 //! | [`limit`] | how much a caller may still do under a purpose |
 //! | [`moment`] | instants that a client wrote down, and as texts in events |
 //! | [`candidate`] | subject ids (UUID version 7) |
@@ -47,6 +48,7 @@ pub mod leaf;
 pub mod limit;
 pub mod moment;
 pub mod reason;
+pub mod replay;
 pub mod text;
 pub mod trace;
 pub mod vocabulary;

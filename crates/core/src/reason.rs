@@ -17,6 +17,8 @@ words! {
         RecorderDown = "recorder_down",
         /// PREPARE TRANSACTION after a read.
         PreparedTransaction = "prepared_transaction",
+        /// A row of the log that no seal has taken in yet.
+        NotSealed = "not_sealed",
         /// A standby or a read-only transaction: no record can be written.
         ReadOnly = "read_only",
         /// Neither a Unix socket nor TLS with a verified client certificate.

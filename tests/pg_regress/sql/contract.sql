@@ -33,7 +33,12 @@ INSERT INTO contract VALUES
   ('key_wipe_all()', 'void', 'identity_keeper', 'identity_worker'),
   ('identity_status()', '(item text, state text, since timestamp with time zone, hint text)', 'identity_keeper', 'identity_auditor identity_worker'),
   ('metrics()', '(name text, labels jsonb, value double precision)', 'identity_keeper', 'identity_auditor identity_worker'),
-  ('ledger_verify("full" boolean DEFAULT false)', '(check_name text, ok boolean, detail text)', 'identity_keeper', 'identity_auditor identity_worker');
+  ('ledger_verify("full" boolean DEFAULT false)', '(check_name text, ok boolean, detail text)', 'identity_keeper', 'identity_auditor identity_worker'),
+  ('ledger_seal()', '(tree_size bigint, root bytea)', 'identity_keeper', 'identity_worker'),
+  ('ledger_checkpoint()', 'text', 'identity_keeper', 'identity_worker'),
+  ('ledger_proof(access_id bigint)', 'jsonb', 'identity_keeper', 'identity_auditor identity_legal identity_worker'),
+  ('ledger_consistency(old_size bigint, new_size bigint)', 'bytea[]', 'identity_keeper', 'identity_auditor identity_legal identity_worker'),
+  ('ledger_salts(access_ids bigint[], chain_version integer)', 'bytea[]', 'identity_keeper', 'identity_auditor identity_legal identity_worker');
 
 -- A function with OUT parameters and one with RETURNS TABLE answer with the same columns.
 CREATE TEMP VIEW catalog AS

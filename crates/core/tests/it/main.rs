@@ -8,6 +8,8 @@ mod frozen;
 mod frozen_file;
 mod leaf;
 mod leaf_texts;
+mod ledger;
+mod replay;
 mod small;
 mod support;
 mod text;
