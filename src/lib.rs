@@ -19,7 +19,7 @@
 //! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
-//! | [`shmem`], [`backend_local`], [`query`], [`scan`], [`relation`], [`sql_function`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
+//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
 //!
 //! The SQL is written by hand under `sql/`, in the order of the file names: preflight, roles, tables, functions, owners, row-level
 //! security, grants.
@@ -34,6 +34,7 @@ mod call;
 mod caller;
 mod caller_revocation;
 mod clock;
+mod columns;
 mod consent;
 mod error;
 mod gucs;

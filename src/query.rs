@@ -3,12 +3,14 @@
 //! pgrx's `select` chooses between the statement's and the transaction's snapshot; a policy that was revoked after that snapshot would
 //! still allow. So every statement here runs under the snapshot that `with_latest_snapshot` pushed.
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::datum::FromDatum;
 use pgrx::{IntoDatum, pg_sys};
 
+use crate::columns::Columns;
 use crate::error;
 
 /// One statement, prepared on first use and kept as long as the backend lives.
@@ -23,6 +25,8 @@ pub struct Statement {
 pub struct Rows {
     table: *mut pg_sys::SPITupleTable,
     pub count: usize,
+    /// The row that was looked at last.
+    looked_at: RefCell<(Option<usize>, Columns)>,
 }
 
 impl Statement {
@@ -75,6 +79,7 @@ impl Statement {
             Rows {
                 table: pg_sys::SPI_tuptable,
                 count: usize::try_from(pg_sys::SPI_processed).unwrap_or(0),
+                looked_at: RefCell::default(),
             }
         }
     }
@@ -104,13 +109,13 @@ impl Rows {
         if row >= self.count || self.table.is_null() {
             return None;
         }
-        // SAFETY: the row is below the count SPI gave for this table.
-        unsafe {
-            let mut null = false;
-            let tuple = *(*self.table).vals.add(row);
-            let datum = pg_sys::SPI_getbinval(tuple, (*self.table).tupdesc, column, &mut null);
-            (!null).then_some(datum)
+        let (looked_at, columns) = &mut *self.looked_at.borrow_mut();
+        if *looked_at != Some(row) {
+            // SAFETY: the row is below the count SPI gave for this table.
+            unsafe { columns.take_apart(*(*self.table).vals.add(row), (*self.table).tupdesc) };
+            *looked_at = Some(row);
         }
+        columns.datum(usize::try_from(column).ok()?)
     }
 
     /// The same as a Rust value of the column's type.

@@ -5,6 +5,7 @@
 
 use pgrx::pg_sys;
 
+use crate::columns::Columns;
 use crate::error;
 use crate::relation::Known;
 
@@ -14,27 +15,6 @@ pub struct Index {
     pub index: Known,
     /// The number of the table's columns: a table that was altered is not read by position.
     pub columns: usize,
-}
-
-/// The columns of one row, by number from 1; valid while the scan that found it goes on.
-pub struct Columns {
-    values: Vec<pg_sys::Datum>,
-    nulls: Vec<bool>,
-}
-
-impl Columns {
-    pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
-        let at = column.checked_sub(1)?;
-        self.values
-            .get(at)
-            .copied()
-            .filter(|_| self.nulls.get(at) == Some(&false))
-    }
-
-    pub fn get<T: pgrx::FromDatum>(&self, column: usize) -> Option<T> {
-        // SAFETY: the tables beside the callers say the column types.
-        unsafe { T::from_datum(self.datum(column)?, false) }
-    }
 }
 
 impl Index {
@@ -95,10 +75,7 @@ impl Index {
             );
             let scan =
                 pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, &mut scan_key);
-            let mut columns = Columns {
-                values: vec![pg_sys::Datum::from(0); self.columns],
-                nulls: vec![true; self.columns],
-            };
+            let mut columns = Columns::default();
             let mut picked = None;
             while picked.is_none() {
                 let tuple = pg_sys::systable_getnext_ordered(
@@ -108,12 +85,7 @@ impl Index {
                 if tuple.is_null() {
                     break;
                 }
-                pg_sys::heap_deform_tuple(
-                    tuple,
-                    descriptor,
-                    columns.values.as_mut_ptr(),
-                    columns.nulls.as_mut_ptr(),
-                );
+                columns.take_apart(tuple, descriptor);
                 picked = pick(&columns);
             }
             pg_sys::systable_endscan_ordered(scan);

@@ -12,9 +12,10 @@ use super::lists::{consent, fields, names, words};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock;
+use crate::columns::Columns;
 use crate::record::Short;
 use crate::relation::Known;
-use crate::scan::{Columns, Index};
+use crate::scan::Index;
 
 /// Columns by their position in sql/40_purposes.sql.
 static VERSIONS: Index = Index {

@@ -26,8 +26,13 @@ impl Hash {
     }
 
     pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
-        self.0.update(bytes);
+        self.add(bytes);
         self
+    }
+
+    /// As `raw`, for inputs that come one by one.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
 
     pub(crate) fn finish(self) -> [u8; 32] {

@@ -15,6 +15,10 @@
 //! | [`envelope`] | one encrypted field |
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
+//! | [`merkle`] | the tree of RFC 6962: append, root, proofs and their verification |
+//! | [`salt`] | salts of tree leaves |
+//! | [`tile`] | batches of rows as trees in tiles |
+//! | [`seal_leaf`] | the leaf that closes a batch |
 //! | [`digest`] | digests of events, of texts beside them, and of certificates |
 //! | [`replay`] | a ledger followed from the rows to the root |
 //! | [`limit`] | how much a caller may still do under a purpose |
@@ -46,10 +50,14 @@ pub mod field;
 pub mod key;
 pub mod leaf;
 pub mod limit;
+pub mod merkle;
 pub mod moment;
 pub mod reason;
 pub mod replay;
+pub mod salt;
+pub mod seal_leaf;
 pub mod text;
+pub mod tile;
 pub mod trace;
 pub mod vocabulary;
 
@@ -72,7 +80,11 @@ pub use envelope::{
 pub use field::{Field, FieldSet};
 pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};
 pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
+pub use merkle::{Frontier, Nodes, leaf_hash, node_hash};
 pub use reason::Reason;
+pub use salt::{row_salt, seal_salt};
+pub use seal_leaf::{LaneHeads, SealLeaf};
+pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
     AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, Membership, Outcome,
