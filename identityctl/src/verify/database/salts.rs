@@ -39,7 +39,11 @@ impl Salts {
     }
 
     async fn ask(&self, statement: &Statement, numbers: &[i64], version: i32) -> Result<Option<Vec<Salt>>, Failure> {
-        let answer = self.client.query_one(statement, &[&numbers, &version]).await?;
+        let answer = self.client.query_one(statement, &[&numbers, &version]).await;
+        let answer = match answer {
+            Err(error) if is_unknown_version(&error) => return Ok(None),
+            answer => answer?,
+        };
         let Some(array) = get::<Array<'_>>(&answer, 0) else {
             return Err("the database answered something else than salts".into());
         };
@@ -47,4 +51,10 @@ impl Salts {
         let salts = salts.collect::<Option<Vec<_>>>().filter(|salts| salts.len() == numbers.len());
         salts.map(Some).ok_or("the database answered something else than salts".into())
     }
+}
+
+/// The numbers that we ask for are good, so it is the version that the database does not know.
+fn is_unknown_version(error: &tokio_postgres::Error) -> bool {
+    let detail = error.as_db_error().and_then(tokio_postgres::error::DbError::detail);
+    detail.is_some_and(|detail| detail.starts_with("reason: bad_argument"))
 }
