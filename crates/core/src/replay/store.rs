@@ -62,7 +62,7 @@ pub trait Store {
     /// Those of the store.
     fn seal_salt(
         &mut self,
-        chain_version: u32,
+        chain_version: i32,
         leaf_index: u64,
     ) -> Result<Option<[u8; 16]>, Self::Error>;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use identity_core::checkpoint::Checkpoint;
 use identity_core::merkle::verify_consistency;
-use identity_core::note::{self, NoteError, VerifierKey};
+use identity_core::note::{NoteError, VerifierKey};
 
 use super::json::Link;
 use crate::report::Report;
@@ -28,16 +28,14 @@ impl Heads {
     }
 
     pub fn open(&mut self, place: &str, note: &str, keys: &[VerifierKey], report: &mut Report) {
-        match note::open(note.as_bytes(), keys) {
-            Err(NoteError::UnknownKey) => report.unchecked("checkpoint", &format!("{place}: no signature of a given key")),
+        match Checkpoint::open(note, keys) {
+            Ok(checkpoint) => {
+                let Checkpoint { origin, size, .. } = &checkpoint;
+                report.good("checkpoint", &format!("{place}: {size} leaves of {origin}"));
+                self.add(place, checkpoint, report);
+            }
+            Err(error @ NoteError::NotSigned) => report.unchecked("checkpoint", &format!("{place}: {error}")),
             Err(error) => report.bad("checkpoint", &format!("{place}: {error}")),
-            Ok(opened) => match Checkpoint::parse(opened.text) {
-                None => report.bad("checkpoint", &format!("{place}: signed, and no checkpoint")),
-                Some(checkpoint) => {
-                    report.good("checkpoint", &format!("{place}: {} leaves of {}", checkpoint.size, checkpoint.origin));
-                    self.add(place, checkpoint, report);
-                }
-            },
         }
     }
 

@@ -5,9 +5,9 @@ mod json;
 
 use std::path::Path;
 
-use identity_core::note::VerifierKey;
-use identity_core::proof::{BatchProof, ProofError, RowProof};
-use serde::Deserialize;
+use identity_core::checkpoint::Checkpoint;
+use identity_core::note::{NoteError, VerifierKey};
+use identity_core::proof::{BatchText, ProofError, Proven, RowProof, RowProofText};
 
 use super::file;
 use crate::cli;
@@ -74,46 +74,34 @@ fn check(name: &str, bundle: Bundle, keys: &[VerifierKey], heads: &mut Heads, re
 
 fn check_row(place: &str, row: Row, keys: &[VerifierKey], heads: &mut Heads, report: &mut Report) {
     let Row { leaf, proof } = row;
-    // The number is shown, so it must be the row's own and not the one that the proof claims.
-    let claimed = proof.access_id.0;
-    if access_id(&leaf) != Some(claimed) {
-        report.bad("row", &format!("{place}: its proof is of another row"));
+    let Some(proof) = RowProof::parse(&text(proof)) else {
+        report.bad("row", &format!("{place}: its proof is none"));
         return;
-    }
-    let place = format!("{place}, access_id {claimed}");
-    match typed(proof).verify(leaf.as_bytes(), keys) {
-        Ok(proven) => {
-            let checkpoint = proven.checkpoint;
-            report.good("row", &format!("{place}: proven in the first {} leaves of {}", checkpoint.size, checkpoint.origin));
+    };
+    let place = format!("{place}, access_id {}", proof.access_id);
+    match proof.verify(leaf.as_bytes(), keys) {
+        Ok(Proven { checkpoint, .. }) => {
+            let Checkpoint { origin, size, .. } = &checkpoint;
+            report.good("row", &format!("{place}: in the first {size} leaves of {origin}"));
             heads.add(&place, checkpoint, report);
         }
-        Err(error @ (ProofError::Unsigned | ProofError::UnknownKey)) => report.unchecked("row", &format!("{place}: {error}")),
+        Err(error @ ProofError::Checkpoint(NoteError::NotSigned)) => report.unchecked("row", &format!("{place}: {error}")),
         Err(error) => report.bad("row", &format!("{place}: {error}")),
     }
 }
 
-/// The number in a leaf, which must be an access row's.
-fn access_id(leaf: &str) -> Option<i64> {
-    #[derive(Deserialize)]
-    struct Leaf {
-        schema: String,
-        access_id: json::Decimal<i64>,
-    }
-    let leaf = serde_json::from_str::<Leaf>(leaf).ok()?;
-    (leaf.schema == identity_core::leaf::SCHEMA).then_some(leaf.access_id.0)
-}
-
-fn typed(proof: Proof) -> RowProof {
-    let batch = proof.batch.map(|batch| BatchProof {
-        index: batch.index.0,
-        rows: batch.rows.0,
-        path: batch.path.into_iter().map(|hash| hash.0).collect(),
+fn text(proof: Proof) -> RowProofText {
+    let batch = proof.batch.map(|batch| BatchText {
+        index: batch.index,
+        rows: batch.rows,
+        path: batch.path,
         seal_leaf: batch.seal_leaf,
     });
-    RowProof {
-        access_id: proof.access_id.0,
-        leaf_hash: proof.leaf_hash.0,
-        salt: proof.salt.0,
+    RowProofText {
+        schema: proof.schema,
+        access_id: proof.access_id,
+        leaf_hash: proof.leaf_hash,
+        salt: proof.salt,
         batch,
         proof: proof.proof,
     }

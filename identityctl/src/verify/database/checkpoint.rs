@@ -4,7 +4,7 @@ use std::path::Path;
 
 use identity_core::checkpoint::{Checkpoint, origin};
 use identity_core::merkle::{Nodes, root};
-use identity_core::note::{self, VerifierKey};
+use identity_core::note::{MAX_NOTE_BYTES, NoteError, VerifierKey};
 use identity_core::replay::{Digest, Summary};
 
 use super::store::Database;
@@ -12,16 +12,16 @@ use crate::connect::Failure;
 use crate::report::Report;
 use crate::verify::file;
 
-/// Room for more signatures than a log has witnesses.
-const MAX_NOTE_BYTES: u64 = 1 << 20;
-
 /// Reads a checkpoint. One that does not verify is no reason to look at the database.
-pub fn read(path: &Path, keys: &[VerifierKey]) -> Result<Checkpoint, Failure> {
-    let text = file::read(path, MAX_NOTE_BYTES);
-    let text = text.map_err(|error| Failure(format!("the checkpoint cannot be read: {error}")))?;
-    let opened = note::open(text.as_bytes(), keys);
-    let opened = opened.map_err(|error| Failure(format!("the checkpoint is not accepted: {error}")))?;
-    Checkpoint::parse(opened.text).ok_or("the note is signed and no checkpoint".into())
+pub fn read(path: &Path, keys: &[VerifierKey], report: &mut Report) -> Result<Option<Checkpoint>, Failure> {
+    let note = file::read(path, MAX_NOTE_BYTES as u64);
+    let note = note.map_err(|error| Failure(format!("the checkpoint cannot be read: {error}")))?;
+    match Checkpoint::open(&note, keys) {
+        Ok(checkpoint) => return Ok(Some(checkpoint)),
+        Err(error @ NoteError::NotSigned) => report.unchecked("checkpoint", &error.to_string()),
+        Err(error) => report.bad("checkpoint", &error.to_string()),
+    }
+    Ok(None)
 }
 
 pub fn compare(

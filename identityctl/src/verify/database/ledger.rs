@@ -97,13 +97,7 @@ impl Ledger {
         };
         let number = number.u64();
         let key = number.cast_signed();
-        let heads = collect(client, &self.heads, &[&key, &MAX_HEADS], |row| {
-            let lane = u32::try_from(get::<i32>(row, 0)?).ok().filter(|lane| *lane <= MAX_LANE)?;
-            let seq = get::<Natural>(row, 1)?.u64();
-            let mac = get(row, 2);
-            (1..=MAX_SEQ).contains(&seq).then_some(StoredHead { lane, seq, mac })
-        });
-        let heads = heads.await?;
+        let heads = collect(client, &self.heads, &[&key, &MAX_HEADS], head).await?;
         let seals = collect(client, &self.seals, &[&key, &MAX_SEALS], seal).await?;
         Ok(Some(Cut { number, heads, seals }))
     }
@@ -193,6 +187,13 @@ async fn collect<T>(
     })
     .await?;
     Ok(found)
+}
+
+fn head(row: &Row) -> Option<StoredHead> {
+    let lane = u32::try_from(get::<i32>(row, 0)?).ok().filter(|lane| *lane <= MAX_LANE)?;
+    let seq = get::<Natural>(row, 1)?.u64();
+    let mac = get(row, 2);
+    (1..=MAX_SEQ).contains(&seq).then_some(StoredHead { lane, seq, mac })
 }
 
 fn seal(row: &Row) -> Option<StoredSeal> {

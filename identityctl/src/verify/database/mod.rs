@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use identity_core::replay::{Check, Context, Summary, replay};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -46,14 +46,21 @@ pub fn run(arguments: &cli::Database) -> Report {
 fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let options = Options::parse(arguments.url.as_deref(), variable)?;
-    let signed = arguments.checkpoint.as_deref();
-    let signed = signed.map(|file| checkpoint::read(file, &arguments.keys)).transpose()?;
+    let signed = match &arguments.checkpoint {
+        None => None,
+        Some(file) => match checkpoint::read(file, &arguments.keys, report)? {
+            None => return Ok(()),
+            signed => signed,
+        },
+    };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| Failure::from("no runtime could be started"))?;
     let client = runtime.block_on(connect::open(&options))?;
     let salts = runtime.block_on(async { Salts::new(connect::open(&options).await?).await })?;
     runtime.block_on(client.batch_execute(SNAPSHOT))?;
-    runtime.block_on(shape::check(&client, report))?;
+    if !runtime.block_on(shape::check(&client, report))? {
+        return Ok(());
+    }
     let installation = runtime.block_on(installation(&client))?;
     let rows = runtime.block_on(count(&client))?;
     let mut database = Database {

@@ -64,7 +64,7 @@ impl Store for Database<'_> {
         self.runtime.block_on(self.ledger.anchors(self.client, after))
     }
 
-    fn seal_salt(&mut self, chain_version: u32, leaf_index: u64) -> Result<Option<[u8; 16]>, Failure> {
+    fn seal_salt(&mut self, chain_version: i32, leaf_index: u64) -> Result<Option<[u8; 16]>, Failure> {
         let (Ok(version), Ok(index)) = (i32::try_from(chain_version), i64::try_from(leaf_index)) else {
             return Ok(None);
         };
