@@ -24,6 +24,11 @@ pub static PURPOSE_APPROVAL: GucSetting<PurposeApproval> =
 /// work takes, and far from what a copy of the vault would.
 pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
+/// How long rows of the log are kept, in minutes. Sighup, and what the anchors are locked for: whoever runs SQL must not be able to shorten what can be
+/// asked of the past.
+pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTES_PER_DAY);
+const MINUTES_PER_DAY: i32 = 1440;
+
 /// The words of `purpose_approval`, as the setting has them.
 #[derive(Clone, Copy, PostgresGucEnum)]
 pub enum PurposeApproval {
@@ -99,12 +104,22 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"identity_pgx.log_retention",
+        c"How long rows of the access log are kept, by whole months.",
+        c"ledger_expire() drops a month when all of it is older, sealed and anchored.",
+        &LOG_RETENTION,
+        MINUTES_PER_DAY,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 6];
+pub type Settings = [(&'static str, String); 7];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
@@ -112,6 +127,7 @@ pub fn effective() -> Settings {
     [
         ("allow_dev_keys", switch(ALLOW_DEV_KEYS.get())),
         ("database", database()),
+        ("log_retention", format!("{}min", LOG_RETENTION.get())),
         (
             "purpose_approval",
             PURPOSE_APPROVAL.get().policy().as_str().to_owned(),
@@ -138,6 +154,10 @@ pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
     let strength = |value: &str| match (name, value) {
         ("require_mtls", "off") | ("allow_dev_keys", "on") | ("purpose_approval", "none") => 0,
         ("purpose_approval", "sensitive") => 1,
+        ("log_retention", kept) => kept
+            .trim_end_matches("min")
+            .parse::<i64>()
+            .unwrap_or(i64::MIN),
         ("service_daily_ceiling", ceiling) => -ceiling.parse::<i64>().unwrap_or(i64::MAX),
         _ => 2,
     };

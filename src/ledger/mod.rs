@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod cut;
+mod expire;
 pub mod guards;
 pub mod insert;
 mod lanes;

@@ -19,8 +19,8 @@
 //! | [`salt`] | salts of tree leaves |
 //! | [`tile`] | batches of rows as trees in tiles |
 //! | [`seal_leaf`] | the leaf that closes a batch |
-//! | [`digest`] | digests of events, of texts beside them, and of certificates |
 //! | [`replay`] | a ledger followed from the rows to the root |
+//! | [`digest`] | digests of events, of texts beside them, and of certificates |
 //! | [`limit`] | how much a caller may still do under a purpose |
 //! | [`moment`] | instants that a client wrote down, and as texts in events |
 //! | [`candidate`] | subject ids (UUID version 7) |

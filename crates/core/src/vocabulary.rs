@@ -236,5 +236,7 @@ words! {
         KeyWipe = "key_wipe",
         /// A start or reload with other settings.
         SettingsChange = "settings_change",
+        /// A month of the log was dropped because its time was over.
+        LogExpire = "log_expire",
     }
 }

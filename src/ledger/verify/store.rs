@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 
+use identity_core::merkle::Digest;
 use identity_core::replay::{
-    Anchor, Cut, Digest, Expired, Leaf, Row, Store, StoredHead, StoredSeal, StoredTile,
+    Anchor, Cut, Expired, Leaf, Row, Store, StoredHead, StoredSeal, StoredTile,
 };
 use identity_core::salt::seal_salt;
 use pgrx::pg_sys;
@@ -148,8 +149,10 @@ impl Store for Tables<'_> {
         }))
     }
 
-    fn seal_salt(&mut self, version: u32, leaf_index: u64) -> Result<Option<[u8; 16]>, Infallible> {
-        Ok(region::chain_key(version)
+    fn seal_salt(&mut self, version: i32, leaf_index: u64) -> Result<Option<[u8; 16]>, Infallible> {
+        Ok(u32::try_from(version)
+            .ok()
+            .and_then(region::chain_key)
             .map(|key| seal_salt(&key, &self.keys.installation, leaf_index)))
     }
 }

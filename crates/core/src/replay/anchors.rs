@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::finding::{Fault, Finding, Place};
-use super::store::{Anchor, Digest, Store};
+use super::store::{Anchor, Store};
 use crate::checkpoint::{self, Checkpoint};
-use crate::merkle::Frontier;
+use crate::merkle::{Digest, Frontier};
 
 pub(super) struct Anchors {
     /// What the checkpoints of this log may call it: with development keys it is another log.

@@ -3,7 +3,8 @@
 use core::ops::Range;
 
 use super::finding::{Fault, Finding, Place};
-use super::store::{Digest, Store, StoredSeal};
+use super::store::{Store, StoredSeal};
+use crate::merkle::Digest;
 use crate::moment;
 use crate::tile::{BatchBuilder, TILE_WIDTH, Tile};
 

@@ -6,9 +6,10 @@ use core::ops::Range;
 use super::batch::Batch;
 use super::finding::{Fault, Finding, Place, seq};
 use super::lanes::{LaneWalk, TOLERANCE};
-use super::store::{Content, Cut, Digest, Row, Store, StoredHead, StoredSeal};
+use super::store::{Content, Cut, Row, Store, StoredHead, StoredSeal};
 use super::{Context, Replay};
-use crate::leaf::access_id;
+use crate::leaf::{MAX_LANE, MAX_SEQ, access_id};
+use crate::merkle::Digest;
 use crate::seal_leaf::SealLeaf;
 
 /// A lane while the cuts pass by.
@@ -66,7 +67,10 @@ impl Replay<'_> {
             lane: head.lane,
         };
         let lane = self.lanes.entry(head.lane).or_default();
-        if lane.head.is_some_and(|(seq, _)| seq >= head.seq) {
+        if lane.head.is_some_and(|(seq, _)| seq >= head.seq)
+            || head.seq > MAX_SEQ
+            || head.lane > MAX_LANE
+        {
             found(Finding {
                 place,
                 fault: Fault::HeadGoesBack,

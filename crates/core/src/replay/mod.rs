@@ -24,11 +24,12 @@ use std::collections::BTreeMap;
 pub use finding::{Check, Fault, Finding, Place};
 pub use lanes::LaneWalk;
 pub use store::{
-    Anchor, Content, Cut, Digest, Expired, Leaf, Link, Row, Store, StoredHead, StoredSeal,
+    Anchor, Content, Cut, Expired, Leaf, Link, Row, Store, StoredHead, StoredSeal,
     StoredTile,
 };
 
 use crate::leaf::MAX_SEQ;
+use crate::merkle::Digest;
 use anchors::Anchors;
 use cut::Lane;
 use tree::Tree;

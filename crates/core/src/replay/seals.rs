@@ -4,8 +4,8 @@ use super::Replay;
 use super::cut::Open;
 use super::finding::{Fault, Finding, Place};
 use super::lanes::TOLERANCE;
-use super::store::{Digest, Store, StoredSeal};
-use crate::merkle::leaf_hash;
+use super::store::{Store, StoredSeal};
+use crate::merkle::{Digest, leaf_hash};
 use crate::seal_leaf::{LaneHeads, SealLeaf};
 
 /// What a seal must say beside what its own row in the table says.

@@ -1,7 +1,6 @@
 //! What a replay reads: the rows of the log, digested, and the tables of the ledger.
 
-/// A SHA-256.
-pub type Digest = [u8; 32];
+use crate::merkle::Digest;
 
 /// Where a replay gets what is stored. It asks in order and never twice for the same, so a store
 /// may stream; it keeps no more than a cut's tiles of 256 and a head for each lane.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use super::anchors::Anchors;
 use super::finding::{Fault, Finding, Place};
-use super::store::{Digest, Leaf, Store};
-use crate::merkle::Frontier;
+use super::store::{Leaf, Store};
+use crate::merkle::{Digest, Frontier};
 
 /// Levels that nodes are looked for on: those of a tree of 2^63 leaves.
 const LEVELS: usize = 64;

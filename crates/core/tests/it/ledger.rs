@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 
 use identity_core::checkpoint::{self, Checkpoint};
-use identity_core::merkle::{Frontier, leaf_hash};
+use identity_core::merkle::{Digest, Frontier, leaf_hash};
 use identity_core::replay::*;
 use identity_core::salt::{row_salt, seal_salt};
 use identity_core::seal_leaf::{LaneHeads, SealLeaf};
@@ -151,7 +151,7 @@ impl Ledger {
                 cut: cut.number,
                 keys: "development",
                 lane_heads,
-                lsn: "0/1",
+                lsn: 1,
                 merkle_rows,
                 partition: &partition,
                 sealed_at: at,
@@ -317,7 +317,7 @@ impl Store for Reader<'_> {
         Ok(all)
     }
 
-    fn seal_salt(&mut self, version: u32, index: u64) -> Result<Option<[u8; 16]>, Infallible> {
+    fn seal_salt(&mut self, version: i32, index: u64) -> Result<Option<[u8; 16]>, Infallible> {
         Ok((version == 1).then(|| seal_salt(&key(), &INSTALLATION, index)))
     }
 }
