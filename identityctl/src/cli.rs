@@ -78,7 +78,9 @@ mod tests {
     #[test]
     fn a_bundle_is_not_checked_without_a_key() {
         assert!(Cli::try_parse_from(["identityctl", "verify", "bundle", "file"]).is_err());
-        assert!(Cli::try_parse_from(["identityctl", "verify", "bundle", "file", "--key", "x"]).is_err());
+        assert!(
+            Cli::try_parse_from(["identityctl", "verify", "bundle", "file", "--key", "x"]).is_err()
+        );
     }
 
     #[test]

@@ -185,7 +185,9 @@ impl Report {
         let more = self.bad.saturating_sub(MAX_FINDINGS);
         match self.result() {
             State::Good | State::Note => "Everything that was checked is as it should be.".into(),
-            State::Unchecked => "Could not check everything: this says nothing about the rest.".into(),
+            State::Unchecked => {
+                "Could not check everything: this says nothing about the rest.".into()
+            }
             State::Bad if more > 0 => format!("{} findings; {more} are not named.", self.bad),
             State::Bad => format!("{} findings. Keep everything as it is.", self.bad),
         }
@@ -195,7 +197,8 @@ impl Report {
 /// Without control characters, which could move a cursor or colour a lie green, and not longer than a line may be.
 fn printable(text: &str) -> String {
     let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     text.chars()
         .take(MAX_DETAIL_CHARS)
@@ -209,7 +212,9 @@ mod tests {
 
     fn text(report: &Report) -> String {
         let mut out = Vec::new();
-        report.lines(&mut anstream::StripStream::new(&mut out)).unwrap();
+        report
+            .lines(&mut anstream::StripStream::new(&mut out))
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 

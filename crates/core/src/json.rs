@@ -1,5 +1,5 @@
-//! JSON objects in the canonical form of RFC 8785 (JCS), for values that are strings or arrays of
-//! strings. Numbers never occur: canonicalizers round integers above 2^53, so we write them as
+//! JSON objects in the canonical form of RFC 8785 (JCS), for values that are strings, arrays of
+//! strings, or such objects. Numbers never occur: canonicalizers round integers above 2^53, so we write them as
 //! strings.
 
 use uuid::Uuid;
@@ -42,13 +42,7 @@ impl Object {
 
     /// Bytes as lower-case hex.
     pub(crate) fn hex(&mut self, key: &str, bytes: &[u8]) {
-        self.quoted(key, |out| {
-            out.extend(
-                bytes
-                    .iter()
-                    .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]),
-            );
-        });
+        self.quoted(key, |out| push_hex(out, bytes));
     }
 
     /// A UUID in its canonical form: lower case, with hyphens (RFC 9562 section 4).
@@ -68,6 +62,25 @@ impl Object {
             self.0.push(b'"');
         }
         self.0.push(b']');
+    }
+
+    /// An array of hex texts.
+    pub(crate) fn hexes<'a>(&mut self, key: &str, items: impl Iterator<Item = &'a [u8]>) {
+        self.key(key);
+        self.0.push(b'[');
+        for (index, bytes) in items.enumerate() {
+            self.0
+                .extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            push_hex(&mut self.0, bytes);
+            self.0.push(b'"');
+        }
+        self.0.push(b']');
+    }
+
+    /// A member whose value is an object.
+    pub(crate) fn object(&mut self, key: &str, value: Self) {
+        self.key(key);
+        self.0.extend_from_slice(&value.finish());
     }
 
     /// A member whose quoted value `write` appends; it must need no escaping.
@@ -144,6 +157,11 @@ fn escape_byte(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digits = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
+    out.extend(bytes.iter().flat_map(digits));
+}
+
 /// One lower-case hex digit of a number below 16.
 fn digit(nibble: u8) -> u8 {
     match nibble {
@@ -214,11 +232,16 @@ mod tests {
         object.text("t", "\\");
         object.uuid("u", &[0xab; 16]);
         object.words("w", ["a", "b"].into_iter());
+        object.hexes("x", [[0x0a].as_slice(), &[0xb0, 0x01]].into_iter());
+        let mut inner = Object::with_capacity(0);
+        inner.hexes("e", core::iter::empty());
+        object.object("y", inner);
         assert_eq!(
             String::from_utf8(object.finish()).unwrap(),
             concat!(
                 r#"{"\"":"\n","h":"009fa0ff","i":"-9223372036854775808","t":"\\","#,
-                r#""u":"abababab-abab-abab-abab-abababababab","w":["a","b"]}"#
+                r#""u":"abababab-abab-abab-abab-abababababab","w":["a","b"],"#,
+                r#""x":["0a","b001"],"y":{"e":[]}}"#
             )
         );
         assert_eq!(Object::with_capacity(0).finish(), b"{}");

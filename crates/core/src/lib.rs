@@ -20,6 +20,9 @@
 //! | [`tile`] | batches of rows as trees in tiles |
 //! | [`seal_leaf`] | the leaf that closes a batch |
 //! | [`replay`] | a ledger followed from the rows to the root |
+//! | [`note`] | signed notes, and the keys that sign them |
+//! | [`checkpoint`] | size and root of the tree, as a note |
+//! | [`proof`] | that a row is in the log |
 //! | [`digest`] | digests of events, of texts beside them, and of certificates |
 //! | [`limit`] | how much a caller may still do under a purpose |
 //! | [`moment`] | instants that a client wrote down, and as texts in events |
@@ -43,6 +46,7 @@
 pub mod approval;
 pub mod candidate;
 pub mod chain;
+pub mod checkpoint;
 pub mod decision;
 pub mod digest;
 pub mod envelope;
@@ -52,6 +56,8 @@ pub mod leaf;
 pub mod limit;
 pub mod merkle;
 pub mod moment;
+pub mod note;
+pub mod proof;
 pub mod reason;
 pub mod replay;
 pub mod salt;
@@ -62,6 +68,7 @@ pub mod trace;
 pub mod vocabulary;
 
 mod aead;
+mod encoding;
 mod framing;
 mod instant;
 mod json;
@@ -72,6 +79,7 @@ mod words;
 pub use approval::{ApprovalPolicy, Content, needs_approval};
 pub use candidate::candidate_id;
 pub use chain::{Finding, Head, LaneVerifier, genesis, link};
+pub use checkpoint::Checkpoint;
 pub use decision::{Purpose, Subject, may_read, may_use};
 pub use digest::{cert_fingerprint, event_digest, evidence_digest};
 pub use envelope::{
@@ -81,6 +89,8 @@ pub use field::{Field, FieldSet};
 pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};
 pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
 pub use merkle::{Frontier, Nodes, leaf_hash, node_hash};
+pub use note::VerifierKey;
+pub use proof::{RowProof, TlogProof};
 pub use reason::Reason;
 pub use salt::{row_salt, seal_salt};
 pub use seal_leaf::{LaneHeads, SealLeaf};

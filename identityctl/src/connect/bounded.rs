@@ -130,6 +130,10 @@ mod tests {
             frames.follow(&message(8, 4)).unwrap();
             assert!(frames.follow(&message(length, 0)).is_err(), "{length}");
         }
-        assert!(Frames::default().follow(&message(MAX_MESSAGE_BYTES, 0)).is_ok());
+        assert!(
+            Frames::default()
+                .follow(&message(MAX_MESSAGE_BYTES, 0))
+                .is_ok()
+        );
     }
 }

@@ -30,7 +30,8 @@ impl Options {
     ) -> Result<Self, Failure> {
         let (mut own, rest) = split(text.unwrap_or_default())?;
         let config = rest.parse::<Config>();
-        let mut config = config.map_err(|_| Failure::from("the connection string cannot be read"))?;
+        let mut config =
+            config.map_err(|_| Failure::from("the connection string cannot be read"))?;
         fill(&mut config, &variable)?;
         own.fill(&variable);
         let tcp = matches!(config.get_hosts(), [Host::Tcp(_)]);
@@ -76,11 +77,21 @@ impl Own {
             Some(_) => return Err("sslmode is none that PostgreSQL knows".into()),
         }
         let home = variable("HOME").map(|home| PathBuf::from(home).join(".postgresql"));
-        let usual = |name: &str| home.as_ref().map(|home| home.join(name)).filter(|file| file.exists());
+        let usual = |name: &str| {
+            home.as_ref()
+                .map(|home| home.join(name))
+                .filter(|file| file.exists())
+        };
         let root = self.root.map(PathBuf::from).or_else(|| usual("root.crt"));
         let root = root.ok_or("over TCP the server's certificate is verified: name a file of authorities as sslrootcert")?;
-        let certificate = self.certificate.map(PathBuf::from).or_else(|| usual("postgresql.crt"));
-        let key = self.key.map(PathBuf::from).or_else(|| usual("postgresql.key"));
+        let certificate = self
+            .certificate
+            .map(PathBuf::from)
+            .or_else(|| usual("postgresql.crt"));
+        let key = self
+            .key
+            .map(PathBuf::from)
+            .or_else(|| usual("postgresql.key"));
         let client = match (certificate, key) {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -132,8 +143,14 @@ fn fill(config: &mut Config, variable: impl Fn(&str) -> Option<String>) -> Resul
 
 /// Takes our parameters out of a connection string.
 fn split(text: &str) -> Result<(Own, String), Failure> {
-    let is_url = ["postgresql://", "postgres://"].iter().any(|scheme| text.starts_with(scheme));
-    if is_url { split_url(text) } else { split_pairs(text) }
+    let is_url = ["postgresql://", "postgres://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    if is_url {
+        split_url(text)
+    } else {
+        split_pairs(text)
+    }
 }
 
 fn split_url(text: &str) -> Result<(Own, String), Failure> {
@@ -148,7 +165,8 @@ fn split_url(text: &str) -> Result<(Own, String), Failure> {
             None => kept.push(pair),
             Some(place) => {
                 let value = percent_decode_str(value).decode_utf8();
-                let value = value.map_err(|_| Failure::from("the connection string is not UTF-8"))?;
+                let value =
+                    value.map_err(|_| Failure::from("the connection string is not UTF-8"))?;
                 *place = Some(value.into_owned());
             }
         }
@@ -162,7 +180,8 @@ fn split_pairs(text: &str) -> Result<(Own, String), Failure> {
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let pair = rest.split_once('=');
-        let (name, after) = pair.ok_or("the connection string cannot be read: a name without a value")?;
+        let (name, after) =
+            pair.ok_or("the connection string cannot be read: a name without a value")?;
         let (value, after) = quoted(after.trim_start())?;
         rest = after.trim_start();
         let name = name.trim_end();
@@ -192,7 +211,9 @@ fn quoted(text: &str) -> Result<(String, &str), Failure> {
             Some('\'') if in_quotes => return Ok((value, characters.as_str())),
             Some(c) if !in_quotes && c.is_ascii_whitespace() => return Ok((value, rest)),
             Some(c) => value.push(c),
-            None if in_quotes => return Err("the connection string cannot be read: a quote is open".into()),
+            None if in_quotes => {
+                return Err("the connection string cannot be read: a quote is open".into());
+            }
             None => return Ok((value, rest)),
         }
     }
@@ -224,7 +245,10 @@ mod tests {
             assert_eq!(options.config.get_hosts(), [Host::Tcp("db.example".into())]);
             assert_eq!(options.config.get_ports(), [5433]);
             assert_eq!(options.config.get_dbname(), Some("identity"));
-            assert_eq!(options.config.get_connect_timeout().map(|t| t.as_secs()), Some(3));
+            assert_eq!(
+                options.config.get_connect_timeout().map(|t| t.as_secs()),
+                Some(3)
+            );
             assert_eq!(options.tls, files("/a b", Some(("c", "k"))));
         }
     }
@@ -236,7 +260,10 @@ mod tests {
         let config = rest.parse::<Config>().unwrap();
         assert_eq!(config.get_user(), Some("it's"));
         assert_eq!(config.get_password(), Some(r"a\b'c".as_bytes()));
-        assert_eq!(split("postgres://h/d?sslcert=x").unwrap().1, "postgres://h/d");
+        assert_eq!(
+            split("postgres://h/d?sslcert=x").unwrap().1,
+            "postgres://h/d"
+        );
     }
 
     #[test]
@@ -251,7 +278,13 @@ mod tests {
 
     #[test]
     fn tcp_without_authorities_is_refused() {
-        for text in ["host=h", "host=h sslmode=require", "host=h sslmode=off", "host=h sslrootcert=r sslcert=c", "host=h sslrootcert=r sslkey=k"] {
+        for text in [
+            "host=h",
+            "host=h sslmode=require",
+            "host=h sslmode=off",
+            "host=h sslrootcert=r sslcert=c",
+            "host=h sslrootcert=r sslkey=k",
+        ] {
             assert!(Options::parse(Some(text), |_| None).is_err(), "{text}");
         }
     }
@@ -276,19 +309,32 @@ mod tests {
         let options = Options::parse(None, variable).unwrap();
         assert_eq!(options.config.get_hosts(), [Host::Tcp("h".into())]);
         assert_eq!(options.config.get_hostaddrs().len(), 1);
-        assert_eq!((options.config.get_ports(), options.config.get_user()), (&[7][..], Some("u")));
+        assert_eq!(
+            (options.config.get_ports(), options.config.get_user()),
+            (&[7][..], Some("u"))
+        );
         assert_eq!(options.config.get_dbname(), Some("d"));
         assert_eq!(options.tls, files("r", Some(("c", "k"))));
 
         let options = Options::parse(Some("host=/tmp user=me port=8"), variable).unwrap();
         assert_eq!(options.config.get_hosts(), [Host::Unix("/tmp".into())]);
-        assert_eq!((options.config.get_ports(), options.config.get_user()), (&[8][..], Some("me")));
+        assert_eq!(
+            (options.config.get_ports(), options.config.get_user()),
+            (&[8][..], Some("me"))
+        );
         assert_eq!(options.tls, None);
     }
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        for text in ["x", "user='a", "nonsense=1", "postgresql://h/d?nonsense=1", "port=x", "postgres://h/?sslcert=%ff"] {
+        for text in [
+            "x",
+            "user='a",
+            "nonsense=1",
+            "postgresql://h/d?nonsense=1",
+            "port=x",
+            "postgres://h/?sslcert=%ff",
+        ] {
             assert!(Options::parse(Some(text), |_| None).is_err(), "{text}");
         }
     }

@@ -71,7 +71,8 @@ impl TlsConnect<TcpStream> for Tls {
 }
 
 fn certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(Failure(format!("{what} cannot be read as certificates"))),

@@ -78,7 +78,10 @@ impl TryFrom<String> for Decimal {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let number = text.parse::<u64>().ok().filter(|number| number.to_string() == text);
+        let number = text
+            .parse::<u64>()
+            .ok()
+            .filter(|number| number.to_string() == text);
         number.map(Self).ok_or("not a decimal number")
     }
 }
@@ -100,7 +103,9 @@ impl TryFrom<String> for Hash {
         };
         let byte = |[high, low]: &[u8; 2]| Some(nibble(*high)? << 4 | nibble(*low)?);
         let bytes = pairs.iter().map(byte).collect::<Option<Vec<_>>>();
-        let bytes = bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok());
+        let bytes = bytes
+            .filter(|_| rest.is_empty())
+            .and_then(|bytes| bytes.try_into().ok());
         bytes.map(Self).ok_or("not the hex of a hash")
     }
 }
@@ -117,7 +122,19 @@ mod tests {
     fn a_number_has_one_form() {
         assert_eq!(decimal("0"), Ok(Decimal(0)));
         assert_eq!(decimal("18446744073709551615"), Ok(Decimal(u64::MAX)));
-        for text in ["", "007", "+1", "-1", "-0", " 1", "1 ", "1.0", "1e3", "18446744073709551616", "٣"] {
+        for text in [
+            "",
+            "007",
+            "+1",
+            "-1",
+            "-0",
+            " 1",
+            "1 ",
+            "1.0",
+            "1e3",
+            "18446744073709551616",
+            "٣",
+        ] {
             assert!(decimal(text).is_err(), "{text}");
         }
     }
@@ -127,7 +144,17 @@ mod tests {
         let good = "0123456789abcdef".repeat(4);
         let hash = Hash::try_from(good.clone()).unwrap();
         assert_eq!(hash.0.first_chunk(), Some(&[0x01, 0x23, 0x45, 0x67]));
-        for text in ["", "0", &good[1..], &good[2..], &format!("{good}0"), &format!("{good}00"), &good.to_uppercase(), &good.replace('a', "g"), &good.replace("ab", "é")] {
+        for text in [
+            "",
+            "0",
+            &good[1..],
+            &good[2..],
+            &format!("{good}0"),
+            &format!("{good}00"),
+            &good.to_uppercase(),
+            &good.replace('a', "g"),
+            &good.replace("ab", "é"),
+        ] {
             assert!(Hash::try_from(text.to_owned()).is_err(), "{text}");
         }
     }

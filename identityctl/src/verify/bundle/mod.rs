@@ -82,10 +82,15 @@ fn check_row(place: &str, row: Row, keys: &[VerifierKey], heads: &mut Heads, rep
     match proof.verify(leaf.as_bytes(), keys) {
         Ok(Proven { checkpoint, .. }) => {
             let Checkpoint { origin, size, .. } = &checkpoint;
-            report.good("row", &format!("{place}: in the first {size} leaves of {origin}"));
+            report.good(
+                "row",
+                &format!("{place}: in the first {size} leaves of {origin}"),
+            );
             heads.add(&place, checkpoint, report);
         }
-        Err(error @ ProofError::Checkpoint(NoteError::NotSigned)) => report.unchecked("row", &format!("{place}: {error}")),
+        Err(error @ ProofError::Checkpoint(NoteError::NotSigned)) => {
+            report.unchecked("row", &format!("{place}: {error}"))
+        }
         Err(error) => report.bad("row", &format!("{place}: {error}")),
     }
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use identity_core::checkpoint::{Checkpoint, origin};
-use identity_core::merkle::{Nodes, root};
+use identity_core::merkle::{Digest, Nodes, root};
 use identity_core::note::{MAX_NOTE_BYTES, NoteError, VerifierKey};
-use identity_core::replay::{Digest, Summary};
+use identity_core::replay::Summary;
 
 use super::store::Database;
 use crate::connect::Failure;
@@ -13,7 +13,11 @@ use crate::report::Report;
 use crate::verify::file;
 
 /// Reads a checkpoint. One that does not verify is no reason to look at the database.
-pub fn read(path: &Path, keys: &[VerifierKey], report: &mut Report) -> Result<Option<Checkpoint>, Failure> {
+pub fn read(
+    path: &Path,
+    keys: &[VerifierKey],
+    report: &mut Report,
+) -> Result<Option<Checkpoint>, Failure> {
     let note = file::read(path, MAX_NOTE_BYTES as u64);
     let note = note.map_err(|error| Failure(format!("the checkpoint cannot be read: {error}")))?;
     match Checkpoint::open(&note, keys) {
@@ -34,19 +38,34 @@ pub fn compare(
     let (size, tree_size) = (signed.size, summary.tree_size);
     let [own, development] = [false, true].map(|development| origin(installation, development));
     if signed.origin == development {
-        report.note("checkpoint", "DEVELOPMENT: of a log that is kept with development keys, which everybody knows");
+        report.note(
+            "checkpoint",
+            "DEVELOPMENT: of a log that is kept with development keys, which everybody knows",
+        );
     } else if signed.origin != own {
-        report.bad("checkpoint", "it is of another log than this database says it has");
+        report.bad(
+            "checkpoint",
+            "it is of another log than this database says it has",
+        );
         return Ok(());
     }
     if size > tree_size {
-        report.bad("checkpoint", &format!("rolled back: the tree has {tree_size} leaves, and {size} were signed"));
+        report.bad(
+            "checkpoint",
+            &format!("rolled back: the tree has {tree_size} leaves, and {size} were signed"),
+        );
         return Ok(());
     }
     if root(size, &Stored(database))? == signed.root {
-        report.good("checkpoint", &format!("the first {size} of {tree_size} leaves are those that were signed"));
+        report.good(
+            "checkpoint",
+            &format!("the first {size} of {tree_size} leaves are those that were signed"),
+        );
     } else {
-        report.bad("checkpoint", &format!("rewritten: the first {size} leaves are not those that were signed"));
+        report.bad(
+            "checkpoint",
+            &format!("rewritten: the first {size} leaves are not those that were signed"),
+        );
     }
     Ok(())
 }
@@ -62,6 +81,8 @@ impl Nodes for Stored<'_> {
         let nodes = database.ledger.nodes(database.client, level, index);
         let first = database.runtime.block_on(nodes)?.into_iter().next();
         // One that is missing was found by the replay; it makes no root.
-        Ok(first.filter(|(found, _)| *found == index).map_or([0; 32], |(_, hash)| hash))
+        Ok(first
+            .filter(|(found, _)| *found == index)
+            .map_or([0; 32], |(_, hash)| hash))
     }
 }

@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 
 use identity_core::leaf::{MAX_LANE, MAX_SEQ};
-use identity_core::replay::{Anchor, Cut, Digest, Expired, Leaf, StoredHead, StoredSeal, StoredTile};
+use identity_core::merkle::Digest;
+use identity_core::replay::{Anchor, Cut, Expired, Leaf, StoredHead, StoredSeal, StoredTile};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -99,11 +100,21 @@ impl Ledger {
         let key = number.cast_signed();
         let heads = collect(client, &self.heads, &[&key, &MAX_HEADS], head).await?;
         let seals = collect(client, &self.seals, &[&key, &MAX_SEALS], seal).await?;
-        Ok(Some(Cut { number, heads, seals }))
+        Ok(Some(Cut {
+            number,
+            heads,
+            seals,
+        }))
     }
 
     /// One tile; those after it are read with it.
-    pub async fn tile(&mut self, client: &Client, batch: u64, level: u8, tile: u64) -> Result<Option<StoredTile>, Failure> {
+    pub async fn tile(
+        &mut self,
+        client: &Client,
+        batch: u64,
+        level: u8,
+        tile: u64,
+    ) -> Result<Option<StoredTile>, Failure> {
         let at = usize::from(level);
         if self.waiting.len() <= at {
             self.waiting.resize_with(at + 1, Level::default);
@@ -111,7 +122,12 @@ impl Ledger {
         let Some(known) = self.waiting.get_mut(at) else {
             return Ok(None);
         };
-        if known.batch != batch || known.tiles.front().is_none_or(|(number, _)| *number != tile) {
+        if known.batch != batch
+            || known
+                .tiles
+                .front()
+                .is_none_or(|(number, _)| *number != tile)
+        {
             let (Ok(batch_key), Ok(tile_key)) = (i64::try_from(batch), i64::try_from(tile)) else {
                 return Ok(None);
             };
@@ -135,17 +151,29 @@ impl Ledger {
         .await
     }
 
-    pub async fn nodes(&self, client: &Client, level: u8, from: u64) -> Result<Vec<(u64, Digest)>, Failure> {
+    pub async fn nodes(
+        &self,
+        client: &Client,
+        level: u8,
+        from: u64,
+    ) -> Result<Vec<(u64, Digest)>, Failure> {
         let Ok(from) = i64::try_from(from) else {
             return Ok(Vec::new());
         };
-        collect(client, &self.nodes, &[&i16::from(level), &from, &NODES], |row| {
-            Some((get::<Natural>(row, 0)?.u64(), get(row, 1)?))
-        })
+        collect(
+            client,
+            &self.nodes,
+            &[&i16::from(level), &from, &NODES],
+            |row| Some((get::<Natural>(row, 0)?.u64(), get(row, 1)?)),
+        )
         .await
     }
 
-    pub async fn anchors(&self, client: &Client, after: Option<(u64, i64)>) -> Result<Vec<Anchor>, Failure> {
+    pub async fn anchors(
+        &self,
+        client: &Client,
+        after: Option<(u64, i64)>,
+    ) -> Result<Vec<Anchor>, Failure> {
         let (size, id) = after.unwrap_or((0, i64::MIN));
         let Ok(size) = i64::try_from(size) else {
             return Ok(Vec::new());
@@ -190,10 +218,14 @@ async fn collect<T>(
 }
 
 fn head(row: &Row) -> Option<StoredHead> {
-    let lane = u32::try_from(get::<i32>(row, 0)?).ok().filter(|lane| *lane <= MAX_LANE)?;
+    let lane = u32::try_from(get::<i32>(row, 0)?)
+        .ok()
+        .filter(|lane| *lane <= MAX_LANE)?;
     let seq = get::<Natural>(row, 1)?.u64();
     let mac = get(row, 2);
-    (1..=MAX_SEQ).contains(&seq).then_some(StoredHead { lane, seq, mac })
+    (1..=MAX_SEQ)
+        .contains(&seq)
+        .then_some(StoredHead { lane, seq, mac })
 }
 
 fn seal(row: &Row) -> Option<StoredSeal> {
@@ -204,7 +236,9 @@ fn seal(row: &Row) -> Option<StoredSeal> {
         rows: get::<Natural>(row, 3)?.u64(),
         root: get(row, 4),
         sealed_at: get::<Moment>(row, 5)?.0,
-        leaf: get::<&str>(row, 6).filter(|text| text.len() <= MAX_SEAL_BYTES)?.into(),
+        leaf: get::<&str>(row, 6)
+            .filter(|text| text.len() <= MAX_SEAL_BYTES)?
+            .into(),
         tiles: get::<Natural>(row, 7)?.u64(),
     })
 }
@@ -217,7 +251,10 @@ fn stored_tile(row: &Row) -> Option<(u64, StoredTile)> {
     let hashes = get::<&[u8]>(row, 2)?;
     let tile = StoredTile {
         access_ids: ids.map(|id| i64::read(id?)).collect::<Option<_>>()?,
-        hashes: hashes.get(..MAX_TILE_ENTRIES * 32).unwrap_or(hashes).to_vec(),
+        hashes: hashes
+            .get(..MAX_TILE_ENTRIES * 32)
+            .unwrap_or(hashes)
+            .to_vec(),
     };
     Some((number, tile))
 }

@@ -50,7 +50,8 @@ struct Unsalted {
 impl Log {
     pub async fn open(client: &Client) -> Result<Self, Failure> {
         let next = prepare(client, columns::NEXT, &columns::TYPES).await?;
-        let lane = "SELECT pg_catalog.min(access_id) FROM identity.pii_access_log WHERE access_id >= $1";
+        let lane =
+            "SELECT pg_catalog.min(access_id) FROM identity.pii_access_log WHERE access_id >= $1";
         let lane = prepare(client, lane, &[Type::INT8]).await?;
         Ok(Self {
             next,
@@ -99,7 +100,14 @@ impl Log {
     pub async fn read(&mut self, client: &Client, salts: &Salts, lane: u32) -> Result<(), Failure> {
         let known = self.lanes.entry(lane).or_default();
         let from = access_id(lane, known.from);
-        let rows = read(client, &self.next, from, access_id(lane, MAX_SEQ), self.stretch).await?;
+        let rows = read(
+            client,
+            &self.next,
+            from,
+            access_id(lane, MAX_SEQ),
+            self.stretch,
+        )
+        .await?;
         known.keep(rows, self.stretch, salts).await
     }
 }
@@ -107,7 +115,12 @@ impl Log {
 impl Lane {
     /// Keeps a stretch but for the rows that share its last id, since more of them may follow: the next one begins with that id.
     /// Where a whole stretch claims one id there is no end to it; what is not read then is found by counting.
-    async fn keep(&mut self, mut rows: Vec<Unsalted>, asked_for: usize, salts: &Salts) -> Result<(), Failure> {
+    async fn keep(
+        &mut self,
+        mut rows: Vec<Unsalted>,
+        asked_for: usize,
+        salts: &Salts,
+    ) -> Result<(), Failure> {
         self.ended = rows.len() < asked_for;
         if !self.ended
             && let Some(last) = rows.last().map(|last| last.row.access_id)
@@ -127,7 +140,13 @@ impl Lane {
 }
 
 /// Reads a stretch. Its leaves are made here, since their rows are gone when the next ones come.
-async fn read(client: &Client, next: &Statement, from: i64, to: i64, rows: usize) -> Result<Vec<Unsalted>, Failure> {
+async fn read(
+    client: &Client,
+    next: &Statement,
+    from: i64,
+    to: i64,
+    rows: usize,
+) -> Result<Vec<Unsalted>, Failure> {
     let mut read = Vec::with_capacity(rows);
     let mut before = from;
     let limit = rows as i64;
@@ -149,8 +168,12 @@ fn unsalted(access_id: i64, row: &tokio_postgres::Row) -> Unsalted {
     let row = Row {
         access_id,
         accessed_at: columns.as_ref().map_or(0, |columns| columns.accessed_at),
-        committed: columns.as_ref().is_some_and(|columns| columns.outcome == Outcome::Committed),
-        merkle: columns.as_ref().is_some_and(|columns| columns.chain_kind == ChainKind::Merkle),
+        committed: columns
+            .as_ref()
+            .is_some_and(|columns| columns.outcome == Outcome::Committed),
+        merkle: columns
+            .as_ref()
+            .is_some_and(|columns| columns.chain_kind == ChainKind::Merkle),
         mac: mac.unwrap_or_default(),
         content: Content::Malformed,
     };
@@ -164,7 +187,10 @@ async fn salted(rows: Vec<Unsalted>, salts: &Salts) -> Result<Vec<Row>, Failure>
     let mut by_version = BTreeMap::<i32, Vec<i64>>::new();
     for row in &rows {
         if let Some((version, _)) = &row.leaf {
-            by_version.entry(*version).or_default().push(row.row.access_id);
+            by_version
+                .entry(*version)
+                .or_default()
+                .push(row.row.access_id);
         }
     }
     let mut answers = BTreeMap::new();
@@ -176,7 +202,10 @@ async fn salted(rows: Vec<Unsalted>, salts: &Salts) -> Result<Vec<Row>, Failure>
         let Some((version, leaf)) = leaf else {
             return row;
         };
-        let salt = answers.get_mut(&version).and_then(Option::as_mut).and_then(Iterator::next);
+        let salt = answers
+            .get_mut(&version)
+            .and_then(Option::as_mut)
+            .and_then(Iterator::next);
         let content = salt.map_or(Content::NoKey, |salt| Content::Leaf {
             hash: leaf_hash(&salt, &leaf),
             link: Link::Unknown,

@@ -77,22 +77,36 @@ fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure>
         report.good("count", &format!("{rows} rows, by index and without"));
     } else {
         let seen = summary.rows;
-        report.bad("count", &format!("the log has {rows} rows, and its indexes show {seen}"));
+        report.bad(
+            "count",
+            &format!("the log has {rows} rows, and its indexes show {seen}"),
+        );
     }
     match signed {
         Some(signed) => checkpoint::compare(&signed, &installation, &summary, &database, report),
         None => {
-            report.note("checkpoint", "none was given: a database that was rewritten as a whole would look like this too");
+            report.note(
+                "checkpoint",
+                "none was given: a database that was rewritten as a whole would look like this too",
+            );
             Ok(())
         }
     }
 }
 
 /// Replays the ledger, and closes each check without a finding.
-fn follow(database: &mut Database<'_>, installation: &[u8; 16], report: &mut Report) -> Result<Summary, Failure> {
-    let expired = database.runtime.block_on(database.ledger.expired(database.client))?;
+fn follow(
+    database: &mut Database<'_>,
+    installation: &[u8; 16],
+    report: &mut Report,
+) -> Result<Summary, Failure> {
+    let expired = database
+        .runtime
+        .block_on(database.ledger.expired(database.client))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = since_epoch.map_or(0, |passed| i64::try_from(passed.as_micros()).unwrap_or(i64::MAX));
+    let now = since_epoch.map_or(0, |passed| {
+        i64::try_from(passed.as_micros()).unwrap_or(i64::MAX)
+    });
     let context = Context {
         installation,
         expired: &expired,
@@ -123,15 +137,22 @@ fn good(check: Check, summary: &Summary, expired: usize) -> String {
         ..
     } = summary;
     match check {
-        Check::Chain => format!("{rows} rows in {} lanes follow one another; their MACs are the database's own check", summary.lanes.len()),
-        Check::Seals => format!("{batches} batches of {cuts} cuts hold the rows that are there; {expired} months have expired"),
+        Check::Chain => format!(
+            "{rows} rows in {} lanes follow one another; their MACs are the database's own check",
+            summary.lanes.len()
+        ),
+        Check::Seals => format!(
+            "{batches} batches of {cuts} cuts hold the rows that are there; {expired} months have expired"
+        ),
         Check::Tree => {
             let root = summary.root.iter().map(|byte| format!("{byte:02x}"));
             format!("{tree_size} leaves, root {}", root.collect::<String>())
         }
         Check::Anchors => format!("{anchors} anchors are of this tree"),
         Check::Clock => "it went forward".into(),
-        Check::Unsealed => format!("{unsealed} rows wait for the next seal, none longer than an hour"),
+        Check::Unsealed => {
+            format!("{unsealed} rows wait for the next seal, none longer than an hour")
+        }
     }
 }
 
@@ -153,12 +174,14 @@ async fn count(client: &Client) -> Result<u64, Failure> {
     let row = client.query_one(&statement, &[]).await?;
     client.batch_execute(COUNT_DONE).await?;
     let rows = value::get::<value::Natural>(&row, 0);
-    rows.map(value::Natural::u64).ok_or("the database cannot count its rows".into())
+    rows.map(value::Natural::u64)
+        .ok_or("the database cannot count its rows".into())
 }
 
 /// On standard error, and nowhere when that is no terminal.
 fn progress(rows: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} rows, {eta} left");
+    let style =
+        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} rows, {eta} left");
     let bar = ProgressBar::new(rows);
     match style {
         Ok(style) => bar.with_style(style),

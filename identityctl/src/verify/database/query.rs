@@ -18,7 +18,10 @@ pub async fn prepare(client: &Client, sql: &str, types: &[Type]) -> Result<State
     if answered.eq(types) {
         Ok(statement)
     } else {
-        Err("a table or function of the schema identity has other types than it was made with".into())
+        Err(
+            "a table or function of the schema identity has other types than it was made with"
+                .into(),
+        )
     }
 }
 
@@ -30,7 +33,11 @@ pub async fn for_each(
     mut each: impl FnMut(&Row) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let parameters = parameters.iter().map(|parameter| *parameter as &dyn ToSql);
-    let mut rows = pin!(client.query_raw(statement, parameters.collect::<Vec<_>>()).await?);
+    let mut rows = pin!(
+        client
+            .query_raw(statement, parameters.collect::<Vec<_>>())
+            .await?
+    );
     while let Some(row) = rows.try_next().await? {
         each(&row)?;
     }

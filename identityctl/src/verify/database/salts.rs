@@ -9,9 +9,6 @@ use crate::connect::Failure;
 
 pub type Salt = [u8; 16];
 
-/// The most that the function takes at once.
-pub const MAX_IDS: usize = 10_000;
-
 /// A session of its own: while rows come in on one, the other is asked for their salts.
 pub struct Salts {
     client: Client,
@@ -21,11 +18,23 @@ pub struct Salts {
 
 impl Salts {
     pub async fn new(client: Client) -> Result<Self, Failure> {
-        let rows = prepare(&client, "SELECT identity.ledger_salts($1, $2)", &[Type::BYTEA_ARRAY]);
+        let rows = prepare(
+            &client,
+            "SELECT identity.ledger_salts($1, $2)",
+            &[Type::BYTEA_ARRAY],
+        );
         let rows = rows.await?;
-        let seals = prepare(&client, "SELECT identity.ledger_seal_salts($1, $2)", &[Type::BYTEA_ARRAY]);
+        let seals = prepare(
+            &client,
+            "SELECT identity.ledger_seal_salts($1, $2)",
+            &[Type::BYTEA_ARRAY],
+        );
         let seals = seals.await?;
-        Ok(Self { client, rows, seals })
+        Ok(Self {
+            client,
+            rows,
+            seals,
+        })
     }
 
     /// The salts of rows that were chained with one version of the key, in order; `None` if that version is not there.
@@ -38,8 +47,16 @@ impl Salts {
         self.ask(&self.seals, indexes, version).await
     }
 
-    async fn ask(&self, statement: &Statement, numbers: &[i64], version: i32) -> Result<Option<Vec<Salt>>, Failure> {
-        let answer = self.client.query_one(statement, &[&numbers, &version]).await;
+    async fn ask(
+        &self,
+        statement: &Statement,
+        numbers: &[i64],
+        version: i32,
+    ) -> Result<Option<Vec<Salt>>, Failure> {
+        let answer = self
+            .client
+            .query_one(statement, &[&numbers, &version])
+            .await;
         let answer = match answer {
             Err(error) if is_unknown_version(&error) => return Ok(None),
             answer => answer?,
@@ -48,13 +65,19 @@ impl Salts {
             return Err("the database answered something else than salts".into());
         };
         let salts = array.into_iter().map(|salt| Salt::read(salt?));
-        let salts = salts.collect::<Option<Vec<_>>>().filter(|salts| salts.len() == numbers.len());
-        salts.map(Some).ok_or("the database answered something else than salts".into())
+        let salts = salts
+            .collect::<Option<Vec<_>>>()
+            .filter(|salts| salts.len() == numbers.len());
+        salts
+            .map(Some)
+            .ok_or("the database answered something else than salts".into())
     }
 }
 
 /// The numbers that we ask for are good, so it is the version that the database does not know.
 fn is_unknown_version(error: &tokio_postgres::Error) -> bool {
-    let detail = error.as_db_error().and_then(tokio_postgres::error::DbError::detail);
+    let detail = error
+        .as_db_error()
+        .and_then(tokio_postgres::error::DbError::detail);
     detail.is_some_and(|detail| detail.starts_with("reason: bad_argument"))
 }

@@ -47,10 +47,16 @@ pub async fn check(client: &Client, report: &mut Report) -> Result<bool, Failure
     let relations = prepare(client, RELATIONS, &TYPES).await?;
     for_each(client, &relations, &[&names], |row| {
         let name = get::<&str>(row, 0).unwrap_or_default();
-        let kind = TABLES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        let kind = TABLES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, kind)| *kind);
         missing.retain(|known| *known != name);
         if !is_plain(row, kind) {
-            report.bad("tables", &format!("identity.{name} is not the table it was made as"));
+            report.bad(
+                "tables",
+                &format!("identity.{name} is not the table it was made as"),
+            );
         }
         Ok(())
     })
@@ -64,14 +70,20 @@ pub async fn check(client: &Client, report: &mut Report) -> Result<bool, Failure
         months += 1;
         if !is_plain(row, Some("r")) {
             let name = get::<&str>(row, 0).unwrap_or_default();
-            report.bad("tables", &format!("{name}, a month of the log, is not the table it was made as"));
+            report.bad(
+                "tables",
+                &format!("{name}, a month of the log, is not the table it was made as"),
+            );
         }
         Ok(())
     })
     .await?;
     let plain = report.findings() == before;
     if plain {
-        report.good("tables", &format!("the log has {months} months; nothing stands in the place of a table"));
+        report.good(
+            "tables",
+            &format!("the log has {months} months; nothing stands in the place of a table"),
+        );
     }
     Ok(plain)
 }

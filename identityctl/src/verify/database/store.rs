@@ -1,6 +1,7 @@
 //! What a replay asks for, from a database over a connection.
 
-use identity_core::replay::{Anchor, Cut, Digest, Leaf, Row, Store, StoredTile};
+use identity_core::merkle::Digest;
+use identity_core::replay::{Anchor, Cut, Leaf, Row, Store, StoredTile};
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
@@ -61,11 +62,17 @@ impl Store for Database<'_> {
     }
 
     fn anchors(&mut self, after: Option<(u64, i64)>) -> Result<Vec<Anchor>, Failure> {
-        self.runtime.block_on(self.ledger.anchors(self.client, after))
+        self.runtime
+            .block_on(self.ledger.anchors(self.client, after))
     }
 
-    fn seal_salt(&mut self, chain_version: i32, leaf_index: u64) -> Result<Option<[u8; 16]>, Failure> {
-        let (Ok(version), Ok(index)) = (i32::try_from(chain_version), i64::try_from(leaf_index)) else {
+    fn seal_salt(
+        &mut self,
+        chain_version: i32,
+        leaf_index: u64,
+    ) -> Result<Option<[u8; 16]>, Failure> {
+        let (Ok(version), Ok(index)) = (i32::try_from(chain_version), i64::try_from(leaf_index))
+        else {
             return Ok(None);
         };
         let salts = self.runtime.block_on(self.salts.seals(&[index], version))?;

@@ -228,7 +228,10 @@ mod tests {
         assert_eq!(i64::read(&[0; 4]), None);
         assert_eq!(Natural::read(&[0xff; 8]), None);
         assert_eq!(Natural::read(&7i64.to_be_bytes()), Some(Natural(7)));
-        assert_eq!(Moment::read(&0i64.to_be_bytes()), Some(Moment(UNIX_EPOCH_MICROS)));
+        assert_eq!(
+            Moment::read(&0i64.to_be_bytes()),
+            Some(Moment(UNIX_EPOCH_MICROS))
+        );
         for never in [i64::MIN, i64::MAX, i64::MAX - UNIX_EPOCH_MICROS + 1] {
             assert_eq!(Moment::read(&never.to_be_bytes()), None);
         }
