@@ -68,7 +68,7 @@ def test_any_bit_changed_is_noticed(tmp_path, log):
         changed[bit // 8] ^= 1 << bit % 8
         file.write_bytes(changed)
         files.append(file)
-    assert len(files) > 20_000
+    assert len(files) > 15_000
     for first in range(0, len(files), 150):
         some = files[first : first + 150]
         answer = report("verify", "bundle", *some, "--key", LOG.vkey)
