@@ -335,29 +335,9 @@ expect_refusal append_only
 partition=$(value "SELECT tableoid::regclass FROM identity.pii_access_log WHERE request_trace_id = '$trace-first'")
 ask "$SUPERUSER" "TRUNCATE $partition"
 expect_refusal append_only
-tell "A superuser who takes the guard off can. Let us say the phone number never was read:"
-ask auditor_demo "SELECT * FROM identity.ledger_verify(true)"
-expect_no_error
-expect_not '| f '
 
-put_back() {
-  "${PSQL[@]}" -q -U "$SUPERUSER" -v ON_ERROR_STOP=1 -c "BEGIN; ALTER TABLE $partition DISABLE TRIGGER append_only;
-    UPDATE $partition SET fields_accessed = '{name,phone}' WHERE request_trace_id = '$trace-first';
-    ALTER TABLE $partition ENABLE ALWAYS TRIGGER append_only; COMMIT"
-}
-trap put_back EXIT
-session "$SUPERUSER" "ALTER TABLE $partition DISABLE TRIGGER append_only;" \
-  "UPDATE $partition SET fields_accessed = '{name}' WHERE request_trace_id = '$trace-first';" \
-  "ALTER TABLE $partition ENABLE ALWAYS TRIGGER append_only;"
-expect_no_error
-tell "Verification finds the row and names it:"
-ask auditor_demo "SELECT * FROM identity.ledger_verify(true) WHERE NOT ok"
-expect '| f '
-tell "(The tour puts the row back as it was.)"
-trap - EXIT
-put_back
-ask auditor_demo "SELECT bool_and(ok) AS verified FROM identity.ledger_verify(true)"
-expect ' t'
+# shellcheck source=scripts/demo_ledger.sh
+. "$ROOT/scripts/demo_ledger.sh"
 
 chapter "Keys"
 tell "Keys live in memory that is locked and kept out of core dumps, never in a table."
@@ -390,6 +370,7 @@ ${BOLD}That was the tour.${PLAIN} The playground keeps running. To go on by your
   psql -U approver_demo     approves what dba_demo wrote
   psql -U reviewer_demo     reviews verticals
   psql -U auditor_demo      status, keys, verification
+  psql -U worker_demo       seals the log
   psql                      the superuser $SUPERUSER
 
   docs/howto/playground.md  things to try

@@ -4,7 +4,7 @@ SET client_min_messages = warning; -- a role that already is a member is no news
 
 -- One login per part in the story; docs/howto/playground.md says who may do what.
 SELECT format('CREATE ROLE %I LOGIN', name)
-  FROM unnest(ARRAY['gw_onbox', 'gw_cloud', 'dba_demo', 'approver_demo', 'reviewer_demo', 'auditor_demo']) AS name
+  FROM unnest(ARRAY['gw_onbox', 'gw_cloud', 'dba_demo', 'approver_demo', 'reviewer_demo', 'auditor_demo', 'worker_demo']) AS name
  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) \gexec
 
 GRANT identity_gateway, identity_zone_onbox TO gw_onbox;
@@ -13,6 +13,7 @@ GRANT identity_dba TO dba_demo;
 GRANT identity_approver TO approver_demo;
 GRANT identity_auditor TO auditor_demo;
 GRANT identity_reviewer TO reviewer_demo;
+GRANT identity_worker TO worker_demo;
 
 -- Development keys live in shared memory only: needed again after every restart.
 SELECT identity.dev_unlock();

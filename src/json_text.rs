@@ -17,12 +17,6 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// Bytes as a string of lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-    format!("\"{}\"", digits.collect::<String>())
-}
-
 /// An object. The names are words of ours, which need no quoting.
 pub fn object<'a>(members: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let members = members
@@ -33,7 +27,7 @@ pub fn object<'a>(members: impl IntoIterator<Item = (&'a str, String)>) -> Strin
 }
 
 /// As a jsonb datum.
-pub fn jsonb(text: String) -> pg_sys::Datum {
+pub fn jsonb(text: &str) -> pg_sys::Datum {
     let text = CString::new(text).unwrap_or_default();
     // SAFETY: a C string that outlives the call.
     unsafe {

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use identity_core::event_digest;
 use identity_core::vocabulary::AccessorKind;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
@@ -103,14 +102,13 @@ fn record(settings: &Settings) -> bool {
     let Some(keys) = keys::active() else {
         return false;
     };
-    let pairs = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
     let fate = Fate::event(gucs::digest(&keys.installation, settings));
     let shape = Caller::current().shape(AccessorKind::SettingsChange);
     let access_id = lane::append(&keys, &shape, &Entry::now(), &fate)
         .unwrap_or_else(|reason| error::raise(reason));
-    let members = pairs.map(|(name, value)| (name, json_text::quoted(value)));
+    let members = settings
+        .each_ref()
+        .map(|(name, value)| (*name, json_text::quoted(value)));
     connected(|| {
         RECORD_SETTINGS.run(&mut [
             bind(access_id),

@@ -195,7 +195,7 @@ fn object(labels: &[(&str, &str)]) -> pg_sys::Datum {
     let members = labels
         .iter()
         .map(|(name, text)| (*name, json_text::quoted(text)));
-    json_text::jsonb(json_text::object(members))
+    json_text::jsonb(&json_text::object(members))
 }
 
 fn counts() -> &'static Counts {

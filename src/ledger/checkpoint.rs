@@ -6,18 +6,14 @@ use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
 use super::tree_store::{self, Stored};
-use crate::arrays::{Element, array};
 use crate::answer::value;
+use crate::arrays::{Element, array};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
 use crate::{call, error};
 
 sql_function!(ledger_checkpoint, pg_finfo_ledger_checkpoint, run);
-sql_function!(
-    ledger_consistency,
-    pg_finfo_ledger_consistency,
-    consistency
-);
+sql_function!(ledger_consistency, pg_finfo_ledger_consistency, consistency);
 
 /// A log that was ever kept with development keys is another log: whoever reads this page can forge it.
 static LOG: Statement = Statement::read(

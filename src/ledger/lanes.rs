@@ -31,7 +31,7 @@ static HEADS: Statement = Statement::read(
     &[],
 );
 static ADD_HEADS: Statement = Statement::write(
-    c"INSERT INTO identity.ledger_heads (lane, seq, mac, cut) SELECT h.*, $4 FROM pg_catalog.unnest($1, $2, $3) AS h",
+    c"INSERT INTO identity.ledger_heads (lane, seq, mac, cut) SELECT h.*, $4 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS h",
     &[
         pg_sys::INT4ARRAYOID,
         pg_sys::INT8ARRAYOID,

@@ -76,7 +76,7 @@ pub fn find(access_id: i64) -> Result<Option<Place>, Reason> {
 }
 
 /// If a month that the cut took rows of was dropped because its time was over: the chain key's version that the seal says.
-pub fn expired_with(cut: i64) -> Option<u32> {
+pub fn expired_with(cut: i64) -> Option<i32> {
     let leaf = EXPIRED.run(&mut [bind(cut)]).get::<String>(0, 1)?;
     Some(SealLeaf::parse(leaf.as_bytes())?.chain_version)
 }

@@ -42,10 +42,8 @@ static ADD_SEAL: Statement = Statement::write(
     ],
 );
 
-static ANSWER: RowType = RowType::new(&[
-    (c"tree_size", pg_sys::INT8OID),
-    (c"root", pg_sys::BYTEAOID),
-]);
+static ANSWER: RowType =
+    RowType::new(&[(c"tree_size", pg_sys::INT8OID), (c"root", pg_sys::BYTEAOID)]);
 
 fn run(_: Arguments) -> pg_sys::Datum {
     call::operation();
@@ -73,7 +71,7 @@ fn seal(keys: &Keys) -> Result<Frontier, Reason> {
     if !cut.moved.is_empty() {
         // An anchor of a tree that is lost here would look like tampering: the seal must be on every disk that a read must be on.
         transaction::must_last();
-        connected(|| close(keys, &mut cut, sealed, cuts + 1));
+        connected(|| close(keys, &mut cut, sealed, cuts + 1))?;
     }
     Ok(cut.tree)
 }
@@ -84,13 +82,16 @@ struct Closing<'a> {
     number: u64,
     sealed_at: i64,
     lane_heads: [u8; 32],
+    chain_version: i32,
     provider: String,
-    lsn: String,
     settings: [u8; 32],
 }
 
 /// A seal leaf for each month that had a row, and the heads of the lanes that moved.
-fn close(keys: &Keys, cut: &mut Cut, mut heads: Heads, number: u64) {
+fn close(keys: &Keys, cut: &mut Cut, mut heads: Heads, number: u64) -> Result<(), Reason> {
+    let chain_version = i32::try_from(keys.chain.version()).map_err(|_| Reason::Chain)?;
+    let provider = PROVIDER.run(&mut [bind(chain_version)]).get(0, 1);
+    let provider = provider.ok_or(Reason::Chain)?;
     lanes::write(&cut.moved, number);
     heads.append(&mut cut.moved);
     let mut lane_heads = LaneHeads::new();
@@ -103,30 +104,34 @@ fn close(keys: &Keys, cut: &mut Cut, mut heads: Heads, number: u64) {
         // After the last row was read: nothing in the cut is younger.
         sealed_at: clock::now_unix_micros(),
         lane_heads: lane_heads.finish(),
-        provider: provider(keys),
-        lsn: lsn(),
+        chain_version,
+        provider,
         settings: gucs::digest(&keys.installation, &gucs::effective()),
     };
     for (month, batch) in std::mem::take(&mut cut.batches) {
         closing.seal(cut, &month, batch);
     }
     cut.additions.write();
+    Ok(())
 }
 
 impl Closing<'_> {
     fn seal(&self, cut: &mut Cut, month: &str, batch: Batch) {
         let (batch_number, rows) = (batch.number, batch.rows.rows());
         let additions = &mut cut.additions;
-        let root = batch.rows.finish(&mut |tile| additions.tile(batch_number, tile));
+        let root = batch
+            .rows
+            .finish(&mut |tile| additions.tile(batch_number, tile));
         let leaf = SealLeaf {
             batch: batch_number,
             batch_root: root,
             batch_rows: rows,
-            chain_version: self.keys.chain.version(),
+            chain_version: self.chain_version,
             cut: self.number,
             keys: &self.provider,
             lane_heads: self.lane_heads,
-            lsn: &self.lsn,
+            // SAFETY: reads where WAL is written next.
+            lsn: unsafe { pg_sys::GetXLogInsertRecPtr() },
             merkle_rows: batch.merkle_rows,
             partition: month,
             sealed_at: self.sealed_at,
@@ -150,17 +155,4 @@ impl Closing<'_> {
             bind(String::from_utf8_lossy(&leaf).into_owned()),
         ]);
     }
-}
-
-fn provider(keys: &Keys) -> String {
-    let version = i32::try_from(keys.chain.version()).ok();
-    let row = PROVIDER.run(&mut [version.and_then(bind)]);
-    row.get(0, 1).unwrap_or_default()
-}
-
-/// As PostgreSQL writes a pg_lsn.
-fn lsn() -> String {
-    // SAFETY: reads where WAL is written next.
-    let lsn = unsafe { pg_sys::GetXLogInsertRecPtr() };
-    format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
 }

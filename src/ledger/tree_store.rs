@@ -28,11 +28,11 @@ static TILE: Statement = Statement::read(
     &[pg_sys::INT8OID, pg_sys::INT2OID, pg_sys::INT8OID],
 );
 static ADD_NODES: Statement = Statement::write(
-    c"INSERT INTO identity.ledger_nodes (level, index, hash) SELECT * FROM pg_catalog.unnest($1, $2, $3)",
+    c"INSERT INTO identity.ledger_nodes (level, index, hash) SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))",
     &[pg_sys::INT2ARRAYOID, pg_sys::INT8ARRAYOID, pg_sys::BYTEAARRAYOID],
 );
 static ADD_LEAVES: Statement = Statement::write(
-    c"INSERT INTO identity.ledger_leaves (leaf_index, access_id) SELECT * FROM pg_catalog.unnest($1, $2)",
+    c"INSERT INTO identity.ledger_leaves (leaf_index, access_id) SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))",
     &[pg_sys::INT8ARRAYOID, pg_sys::INT8ARRAYOID],
 );
 static ADD_TILE: Statement = Statement::write(

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+import ledger
 from cluster import Cluster, destroy_all, logs
 from vault import Vault
 
@@ -85,6 +86,24 @@ def gateway(vault):
     conn = vault.gateway()
     yield conn
     conn.close()  # not `with`: that would try to commit in a session that the test has cut off
+
+
+@pytest.fixture(scope="module")
+def quiet_ledger():
+    """A vault of its own: nobody else seals, and few enough rows that all of them can be looked at."""
+    cluster = Cluster("l", {"max_connections": "60", "max_prepared_transactions": "5", "wal_writer_delay": "'10s'"})
+    try:
+        yield Vault(cluster.start().install())
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture
+def sealed(quiet_ledger):
+    """After the test the ledger is what the log makes it."""
+    yield quiet_ledger
+    ledger.seal(quiet_ledger)
+    ledger.check(quiet_ledger)
 
 
 @pytest.fixture
