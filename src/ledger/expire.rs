@@ -117,7 +117,7 @@ fn run(_: Arguments) -> pg_sys::Datum {
             ]));
         }
     });
-    jsonb(object([("months", format!("[{}]", answer.join(",")))]))
+    jsonb(&object([("months", format!("[{}]", answer.join(",")))]))
 }
 
 /// Name of the partition, month, and the newest seal of it: batch and leaf.

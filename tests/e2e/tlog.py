@@ -1,37 +1,21 @@
-"""A transparency log in a few lines, sharing no code with ours: RFC 6962 trees, C2SP signed notes, checkpoints and proofs, bundles.
+"""A transparency log in a few lines, sharing no code with ours: the proofs of RFC 6962, C2SP signed notes, checkpoints and proofs, bundles.
 
 Written from RFC 6962 section 2.1 and c2sp.org/signed-note, tlog-checkpoint and tlog-proof.
 """
 
 import base64
-import hashlib
 import json
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ledger_tree import leaf_hash, root, sha256
+
 ED25519 = b"\x01"
-
-
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def leaf_hash(salt: bytes, leaf: bytes) -> bytes:
-    return sha256(b"\x00" + salt + leaf)
 
 
 def _split(size: int) -> int:
     return 1 << ((size - 1).bit_length() - 1)
-
-
-def root(hashes: list[bytes]) -> bytes:
-    if not hashes:
-        return sha256(b"")
-    if len(hashes) == 1:
-        return hashes[0]
-    k = _split(len(hashes))
-    return sha256(b"\x01" + root(hashes[:k]) + root(hashes[k:]))
 
 
 def inclusion(index: int, hashes: list[bytes]) -> list[bytes]:
