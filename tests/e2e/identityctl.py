@@ -32,3 +32,12 @@ def report(*arguments, environment: dict | None = None) -> dict:
 
 def lines(answer: dict, state: str) -> list[str]:
     return [f"{line['check']}: {line['detail']}" for line in answer["checks"] if line["state"] == state]
+
+
+def shown(answer: dict) -> str:
+    """For the message of an assertion."""
+    return "\n".join(f"{line['state']} {line['check']}: {line['detail']}" for line in answer["checks"])
+
+
+def ends(exit_code: int, answer: dict) -> None:
+    assert answer["exit"] == exit_code, shown(answer)

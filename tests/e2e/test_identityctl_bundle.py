@@ -6,7 +6,7 @@ import pty
 
 import pytest
 
-from identityctl import BARE, PROGRAM, lines, report, run
+from identityctl import BARE, PROGRAM, lines, report, run, shown
 from tlog import Log, Signer, checkpoint, consistency, root
 
 ORIGIN = "identity_pgx/0190a3c1-d2e4-7f50-8a9b-b1c2d3e4f506"
@@ -44,7 +44,7 @@ def copy(bundle: dict) -> dict:
 
 def test_a_good_bundle_is_good(check, log):
     answer = check(log.bundle(LOG))
-    assert (answer["exit"], answer["findings"]) == (0, 0), answer
+    assert (answer["exit"], answer["findings"]) == (0, 0), shown(answer)
     good = lines(answer, "good")
     assert len([line for line in good if line.startswith("row: ")]) == len(log.rows)
     assert len([line for line in good if line.startswith("checkpoint: ")]) == 2
@@ -105,7 +105,7 @@ def test_a_spoiled_bundle_is_refused(check, log, spoil):
     bundle = copy(log.bundle(LOG))
     spoil(bundle)
     answer = check(bundle)
-    assert answer["exit"] == 1 and lines(answer, "bad"), answer
+    assert answer["exit"] == 1 and lines(answer, "bad"), shown(answer)
 
 
 def test_one_row_spoiled_leaves_the_others_proven(check, log):
@@ -120,7 +120,7 @@ def test_one_row_spoiled_leaves_the_others_proven(check, log):
 
 def test_a_key_that_did_not_sign_proves_nothing(check, log):
     answer = check(log.bundle(LOG), keys=[OTHER])
-    assert answer["exit"] == 2 and not lines(answer, "good"), answer
+    assert answer["exit"] == 2 and not lines(answer, "good"), shown(answer)
 
 
 def test_one_of_two_keys_is_enough(check, log):
@@ -139,7 +139,7 @@ def test_an_unsigned_checkpoint_is_not_good(check, log):
     bundle = log.bundle(LOG, [1])
     bundle["rows"][0]["proof"] = log.proof(1, log.body())
     answer = check(bundle)
-    assert answer["exit"] == 2 and not any(line.startswith("row: ") for line in lines(answer, "good")), answer
+    assert answer["exit"] == 2 and not any(line.startswith("row: ") for line in lines(answer, "good")), shown(answer)
 
 
 def test_two_histories_of_one_log_are_noticed(check, log):
@@ -149,7 +149,7 @@ def test_two_histories_of_one_log_are_noticed(check, log):
     fork = {"schema": "identity_pgx/bundle/v1", "rows": [], "checkpoints": [LOG.sign(other.body())]}
     assert check(fork)["exit"] == 0
     answer = check(log.bundle(LOG), fork)
-    assert answer["exit"] == 1 and any("two histories" in line for line in lines(answer, "bad")), answer
+    assert answer["exit"] == 1 and any("two histories" in line for line in lines(answer, "bad")), shown(answer)
 
 
 def test_consistency_is_checked_across_files(check, log):
@@ -160,14 +160,14 @@ def test_consistency_is_checked_across_files(check, log):
     link["rows"], link["checkpoints"] = [], []
     assert check(link)["exit"] == 2
     answer = check(link, old, rows)
-    assert answer["exit"] == 0 and any(line.startswith("consistency: ") for line in lines(answer, "good")), answer
+    assert answer["exit"] == 0 and any(line.startswith("consistency: ") for line in lines(answer, "good")), shown(answer)
 
 
 def test_a_tree_that_did_not_grow_from_the_old_one_is_noticed(check, log):
     bundle = copy(log.bundle(LOG))
     bundle["checkpoints"][0] = LOG.sign(checkpoint(ORIGIN, 2, root(log.tree[1:3])))
     answer = check(bundle)
-    assert answer["exit"] == 1 and any(line.startswith("consistency: ") for line in lines(answer, "bad")), answer
+    assert answer["exit"] == 1 and any(line.startswith("consistency: ") for line in lines(answer, "bad")), shown(answer)
     assert consistency(2, log.tree)
 
 
@@ -175,13 +175,13 @@ def test_checkpoints_that_nothing_links_are_noted(check, log):
     bundle = log.bundle(LOG)
     del bundle["consistency"]
     answer = check(bundle)
-    assert answer["exit"] == 0 and len(lines(answer, "note")) == 1, answer
+    assert answer["exit"] == 0 and len(lines(answer, "note")) == 1, shown(answer)
 
 
 def test_what_cannot_be_read_could_not_be_checked(tmp_path, log):
     for file in (tmp_path / "missing", tmp_path, "/dev/zero"):
         answer = report("verify", "bundle", file, "--key", LOG.vkey)
-        assert answer["exit"] == 2 and answer["findings"] == 0, answer
+        assert answer["exit"] == 2 and answer["findings"] == 0, shown(answer)
     (tmp_path / "good").write_bytes(encode(log.bundle(LOG)))
     assert report("verify", "bundle", tmp_path / "good", tmp_path / "missing", "--key", LOG.vkey)["exit"] == 2
 

@@ -4,7 +4,7 @@ import pytest
 
 from audited import AUDITOR, audit, audit_login, audited, found, intruder, signed, url
 from cluster import Cluster
-from identityctl import lines, run
+from identityctl import ends, lines, run, shown
 from ledger import seal, some_rows
 from tlog import Signer
 
@@ -20,7 +20,7 @@ def vault(request):
 
 def test_a_good_database_is_good(vault):
     answer = audit(vault)
-    assert answer["exit"] == 0, answer
+    assert answer["exit"] == 0, shown(answer)
     assert [line["check"] for line in answer["checks"] if line["state"] == "good"] == CHECKS
     (note,) = lines(answer, "note")
     assert note.startswith("checkpoint: none was given")
@@ -32,7 +32,7 @@ def test_a_signed_checkpoint_of_now_and_one_of_before(vault, tmp_path):
     arguments = signed(vault, tmp_path)
     for _ in range(2):
         answer = audit(vault, *arguments)
-        assert answer["exit"] == 0, answer
+        assert answer["exit"] == 0, shown(answer)
         assert any(f"checkpoint: the first {vault.size} of" in line for line in lines(answer, "good"))
         assert any("DEVELOPMENT" in line for line in lines(answer, "note"))
         some_rows(vault)
@@ -41,7 +41,7 @@ def test_a_signed_checkpoint_of_now_and_one_of_before(vault, tmp_path):
 
 def test_it_leaves_no_row_and_changes_nothing(vault):
     before = vault.sql("SELECT count(*) AS n FROM identity.pii_access_log")
-    assert audit(vault)["exit"] == 0
+    ends(0, audit(vault))
     assert vault.sql("SELECT count(*) AS n FROM identity.pii_access_log") == before
 
 
@@ -78,8 +78,8 @@ def test_a_changed_log_is_found(vault, change):
             if "infinity" in change:
                 sql(f"TRUNCATE {vault.month}")
                 sql(f"ALTER TABLE identity.pii_access_log ATTACH PARTITION {vault.month} FOR VALUES FROM {month(vault)}")
-    assert answer["exit"] == 1 and {"chain", "seals", "count"} & found(answer), answer
-    assert audit(vault)["exit"] == 0
+    assert answer["exit"] == 1 and {"chain", "seals", "count"} & found(answer), shown(answer)
+    ends(0, audit(vault))
 
 
 def month(vault) -> str:
@@ -92,7 +92,7 @@ def test_it_names_the_row_that_was_changed(vault):
     with intruder(vault) as sql:
         sql(f"UPDATE {vault.month} SET repeats = 2 WHERE access_id = {vault.ids[2]}")
         answer = audit(vault)
-    assert answer["findings"] == 1 and f"(access_id {vault.ids[2]})" in lines(answer, "bad")[0], answer
+    assert answer["findings"] == 1 and f"(access_id {vault.ids[2]})" in lines(answer, "bad")[0], shown(answer)
 
 
 def test_a_row_put_among_the_sealed_ones_is_found(vault):
@@ -100,7 +100,7 @@ def test_a_row_put_among_the_sealed_ones_is_found(vault):
         sql(f"DELETE FROM {vault.month} WHERE access_id = {vault.ids[2]}")
         seal(vault)
         answer = audit(vault)
-        assert "seals" in found(answer), answer
+        assert "seals" in found(answer), shown(answer)
     with intruder(vault) as sql:
         sql(f"ALTER TABLE {vault.month} DROP CONSTRAINT {vault.month.split('.')[1]}_pkey")
         try:
@@ -109,8 +109,8 @@ def test_a_row_put_among_the_sealed_ones_is_found(vault):
         finally:
             sql(f"TRUNCATE {vault.month}")
             sql(f"ALTER TABLE {vault.month} ADD PRIMARY KEY (access_id)")
-    assert "chain" in found(answer), answer
-    assert audit(vault)["exit"] == 0
+    assert "chain" in found(answer), shown(answer)
+    ends(0, audit(vault))
 
 
 LEDGER = {
@@ -163,9 +163,9 @@ def test_a_changed_ledger_is_found(vault, change):
         for statement in change.split("; "):
             sql(statement)
         answer = audit(vault)
-    assert answer["exit"] == 1 and lines(answer, "bad"), answer
-    assert not lines(answer, "unchecked"), answer
-    assert audit(vault)["exit"] == 0
+    assert answer["exit"] == 1 and lines(answer, "bad"), shown(answer)
+    assert not lines(answer, "unchecked"), shown(answer)
+    ends(0, audit(vault))
 
 
 SHAPES = {
@@ -190,8 +190,8 @@ def test_what_stands_in_the_place_of_a_table_is_not_read(vault, shape):
         vault.sql(f"REVOKE SELECT ON ALL TABLES IN SCHEMA identity FROM {AUDITOR}")
         vault.sql(f"DROP OWNED BY {AUDITOR}; DROP ROLE {AUDITOR}")
         audit_login(vault)
-    assert answer["exit"] == exit_code and "seals" not in [line["check"] for line in answer["checks"]], answer
-    assert audit(vault)["exit"] == 0
+    assert answer["exit"] == exit_code and "seals" not in [line["check"] for line in answer["checks"]], shown(answer)
+    ends(0, audit(vault))
 
 
 def test_tables_of_the_same_name_elsewhere_are_not_read(vault):
@@ -209,9 +209,9 @@ def test_tables_of_the_same_name_elsewhere_are_not_read(vault):
         vault.sql(statement)
     try:
         with intruder(vault) as sql:
-            assert audit(vault)["exit"] == 0
+            ends(0, audit(vault))
             sql(f"UPDATE {vault.month} SET repeats = 2 WHERE access_id = {vault.ids[2]}")
-            assert audit(vault)["exit"] == 1
+            ends(1, audit(vault))
     finally:
         vault.sql("DROP SCHEMA trap CASCADE")
         vault.sql(f"ALTER ROLE {AUDITOR} RESET ALL")
@@ -222,10 +222,10 @@ def test_a_log_whose_rows_are_hidden_is_no_empty_log(vault):
     hidden = audit_login(vault, "t_hidden", hidden=True)
     try:
         answer = audit(vault, user=hidden)
-        assert answer["exit"] == 2 and any("42501" in line for line in lines(answer, "unchecked")), answer
+        assert answer["exit"] == 2 and any("42501" in line for line in lines(answer, "unchecked")), shown(answer)
         for table in ("pii_access_log", "ledger_seals"):
             vault.sql(f"CREATE POLICY some ON identity.{table} FOR SELECT TO {hidden} USING (false)")
-        assert audit(vault, user=hidden)["exit"] == 2
+        ends(2, audit(vault, user=hidden))
     finally:
         for table in ("pii_access_log", "ledger_seals"):
             vault.sql(f"DROP POLICY IF EXISTS some ON identity.{table}")
@@ -250,8 +250,8 @@ def test_an_index_that_hides_a_row_is_found(vault):
             sql(f"DROP INDEX identity.{name}")
             sql(f"ALTER TABLE {vault.month} ADD CONSTRAINT {name} PRIMARY KEY (access_id)")
             sql("RESET allow_system_table_mods")
-    assert "count" in found(answer), answer
-    assert audit(vault)["exit"] == 0
+    assert "count" in found(answer), shown(answer)
+    ends(0, audit(vault))
 
 
 def test_a_history_rewritten_as_a_whole_is_shown_by_the_checkpoint_alone(vault, tmp_path):
@@ -262,10 +262,10 @@ def test_a_history_rewritten_as_a_whole_is_shown_by_the_checkpoint_alone(vault, 
         for table in ("seals", "heads", "tiles", "leaves", "nodes"):
             sql(f"TRUNCATE identity.ledger_{table}")
         seal(vault)
-        assert audit(vault)["exit"] == 0
+        ends(0, audit(vault))
         answer = audit(vault, *arguments)
-        assert found(answer) == {"checkpoint"}, answer
-    assert audit(vault, *arguments)["exit"] == 0
+        assert found(answer) == {"checkpoint"}, shown(answer)
+    ends(0, audit(vault, *arguments))
 
 
 def test_a_checkpoint_that_says_something_else_is_noticed(vault, tmp_path):
@@ -275,8 +275,8 @@ def test_a_checkpoint_that_says_something_else_is_noticed(vault, tmp_path):
     other = signed(vault, tmp_path, change=lambda body: body.replace(body.split("\n")[0], "identity_pgx/" + "0" * 8 + "-0000-4000-8000-" + "0" * 12))
     for arguments in (larger, root, other):
         answer = audit(vault, *arguments)
-        assert found(answer) == {"checkpoint"} and answer["exit"] == 1, answer
-    assert audit(vault, *origin)["exit"] == 0
+        assert found(answer) == {"checkpoint"} and answer["exit"] == 1, shown(answer)
+    ends(0, audit(vault, *origin))
 
 
 def test_a_checkpoint_that_is_not_accepted_stops_before_the_database(vault, tmp_path):
@@ -291,25 +291,25 @@ def test_a_checkpoint_that_is_not_accepted_stops_before_the_database(vault, tmp_
         (["--checkpoint", spoiled, *good[2:]], 1),
     ):
         answer = audit(vault, *arguments)
-        assert answer["exit"] == exit_code and not lines(answer, "good"), answer
+        assert answer["exit"] == exit_code and not lines(answer, "good"), shown(answer)
 
 
 def test_locked_keys_and_a_database_without_a_vault_could_not_be_checked(vault):
     answer = audit(vault, dbname="postgres")
-    assert answer["exit"] == 2 and not lines(answer, "good"), answer
+    assert answer["exit"] == 2 and not lines(answer, "good"), shown(answer)
     vault.sql("SELECT identity.key_wipe_all()")
     try:
         answer = audit(vault)
-        assert answer["exit"] == 2, answer
+        assert answer["exit"] == 2, shown(answer)
     finally:
         vault.cluster.unlock()
-    assert audit(vault)["exit"] == 0
+    ends(0, audit(vault))
 
 
 def test_a_server_that_is_not_there(vault, tmp_path):
     for options in ({"host": "/nonexistent"}, {"host": "127.0.0.1", "port": 1, "sslmode": "disable"}, {"user": "nobody_there"}):
         answer = audit(vault, **options)
-        assert answer["exit"] == 2 and not lines(answer, "good"), answer
+        assert answer["exit"] == 2 and not lines(answer, "good"), shown(answer)
     done = run("verify", "database", "host=/a,/b")
     assert done.returncode == 2 and "name one server" in done.stdout
 
