@@ -53,9 +53,12 @@ impl Batch {
         store: &mut S,
         found: &mut dyn FnMut(Finding),
     ) -> Result<Option<(i64, Digest)>, S::Error> {
-        while self.next.is_none() && !self.ended {
+        while self.next.is_none() {
             self.next = self.entries.next();
             if self.next.is_none() {
+                if self.ended {
+                    break;
+                }
                 self.read_tile(store, found)?;
             }
         }

@@ -154,7 +154,7 @@ impl Replay<'_> {
         // A row of a month that was dropped cannot be there, even if it was once.
         let batch = month.and_then(|at| open.batches.get_mut(at));
         let dropped = batch.is_none_or(|batch| {
-            batch.merkle_rows += u64::from(row.merkle);
+            batch.merkle_rows += u64::from(row.merkle && sealed.is_some());
             batch.expired
         });
         let fault = match sealed {

@@ -52,18 +52,21 @@ impl Ledger {
     /// Appends a row to a lane.
     pub fn add(&mut self, lane: u32, at: i64, merkle: bool) -> i64 {
         let rows = self.rows.entry(lane).or_default();
-        let seq = rows.last().map_or(0, |row| row.id.cast_unsigned() & 0xFFFF_FFFF_FFFF) + 1;
-        let id = access_id(lane, seq);
+        let (last, before) = match rows.last() {
+            Some(row) => (row.id, row.mac),
+            None => (access_id(lane, 0), genesis(&INSTALLATION, lane).mac),
+        };
+        let id = last + 1;
+        let text = format!("{id} at {at}");
         rows.push(Entry {
             id,
             at,
             merkle,
             committed: true,
-            text: format!("{id} at {at}"),
-            mac: [0; 32],
+            mac: link(&key(), &before, text.as_bytes()),
+            text,
         });
         self.now = self.now.max(at);
-        self.chain(lane);
         id
     }
 
