@@ -1,10 +1,13 @@
 """`identityctl verify database`: an outside tool that reads every row, against somebody who owns the server."""
 
+import os
+import subprocess
+
 import pytest
 
 from audited import AUDITOR, audit, audit_login, audited, found, intruder, signed, url
 from cluster import Cluster
-from identityctl import ends, lines, run, shown
+from identityctl import BARE, PROGRAM, ends, lines, run, shown
 from ledger import seal, some_rows
 from tlog import Signer
 
@@ -53,7 +56,7 @@ LOG = {
     "a kind": "UPDATE {log} SET chain_kind = 'merkle' WHERE access_id = {id}",
     "a key version": "UPDATE {log} SET chain_version = 7 WHERE access_id = {id}",
     "a negative key version": "UPDATE {log} SET chain_version = -1 WHERE access_id = {id}",
-    "a MAC of a head": "UPDATE {log} SET integrity_hash = sha256('x') WHERE access_id = {id}",
+    "a MAC of a head": "UPDATE {log} SET integrity_hash = sha256('x') WHERE access_id IN (SELECT lane::bigint << 48 | seq FROM identity.ledger_heads WHERE cut = 2)",
     "a lane": "UPDATE {log} SET lane = -1 WHERE access_id = {id}",
     "a negative id": "UPDATE {log} SET access_id = -access_id WHERE access_id = {id}",
     "a number beyond": "UPDATE {log} SET repeats = -1 WHERE access_id = {id}",
@@ -119,7 +122,7 @@ LEDGER = {
     "a tile gone": "DELETE FROM identity.ledger_tiles WHERE (batch, level, tile) = (1, 0, 1)",
     "an upper tile": "UPDATE identity.ledger_tiles SET hashes = sha256('x') WHERE (batch, level) = (1, 1)",
     "a tile more": "INSERT INTO identity.ledger_tiles SELECT batch, level, tile + 100, access_ids, hashes FROM identity.ledger_tiles WHERE batch = 1 AND level = 0 LIMIT 1",
-    "a giant tile": "UPDATE identity.ledger_tiles SET access_ids = array_fill(7::bigint, '{300000}'), hashes = convert_to(repeat('x', 3000000), 'UTF8') WHERE (batch, level, tile) = (1, 0, 1)",
+    "a giant tile": "UPDATE identity.ledger_tiles SET access_ids = array_fill(7::bigint, '{100000}'), hashes = convert_to(repeat('x', 2000000), 'UTF8') WHERE (batch, level, tile) = (1, 0, 1)",
     "an empty tile": "UPDATE identity.ledger_tiles SET access_ids = '{}', hashes = '' WHERE (batch, level, tile) = (1, 0, 1)",
     "a tile with a NULL": "UPDATE identity.ledger_tiles SET access_ids[2] = NULL WHERE (batch, level, tile) = (1, 0, 1)",
     "a tile in two dimensions": "UPDATE identity.ledger_tiles SET access_ids = ARRAY[access_ids, access_ids] WHERE (batch, level, tile) = (1, 0, 1)",
@@ -166,6 +169,31 @@ def test_a_changed_ledger_is_found(vault, change):
     assert answer["exit"] == 1 and lines(answer, "bad"), shown(answer)
     assert not lines(answer, "unchecked"), shown(answer)
     ends(0, audit(vault))
+
+
+GIANTS = {
+    "a tile": "UPDATE identity.ledger_tiles SET hashes = convert_to(repeat('x', 5000000), 'UTF8') WHERE (batch, level, tile) = (1, 0, 1)",
+    "an anchor": "INSERT INTO identity.anchor_commits VALUES (1, 'merkle', now(), 1, sha256('x'), 's3://x', now(), 'v', 3, repeat('x', 5000000))",
+    "a row": "UPDATE {log} SET application_name = repeat('x', 200000000) WHERE access_id = {id}",
+}
+
+
+@pytest.mark.parametrize("change", GIANTS.values(), ids=GIANTS.keys())
+def test_a_giant_value_is_not_taken_in(vault, change):
+    """It is neither good nor held in memory: the audit ends, and says that it could not look."""
+    with intruder(vault) as sql:
+        sql(change.format(log=vault.month, id=vault.ids[2]))
+        answer = audit(vault)
+        assert answer["exit"] == 2 and any("too large" in line for line in lines(answer, "unchecked")), shown(answer)
+        assert peak_memory(vault) < 64 << 10
+    ends(0, audit(vault))
+
+
+def peak_memory(vault, *arguments) -> int:
+    """The most that the process held at once, in kB."""
+    child = subprocess.Popen([PROGRAM, "verify", "database", url(vault), *arguments], env=BARE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _pid, _status, usage = os.wait4(child.pid, 0)
+    return usage.ru_maxrss
 
 
 SHAPES = {
@@ -224,11 +252,11 @@ def test_a_log_whose_rows_are_hidden_is_no_empty_log(vault):
         answer = audit(vault, user=hidden)
         assert answer["exit"] == 2 and any("42501" in line for line in lines(answer, "unchecked")), shown(answer)
         for table in ("pii_access_log", "ledger_seals"):
-            vault.sql(f"CREATE POLICY some ON identity.{table} FOR SELECT TO {hidden} USING (false)")
+            vault.sql(f"CREATE POLICY shown ON identity.{table} FOR SELECT TO {hidden} USING (false)")
         ends(2, audit(vault, user=hidden))
     finally:
         for table in ("pii_access_log", "ledger_seals"):
-            vault.sql(f"DROP POLICY IF EXISTS some ON identity.{table}")
+            vault.sql(f"DROP POLICY IF EXISTS shown ON identity.{table}")
 
 
 def test_an_index_that_hides_a_row_is_found(vault):

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Connection, NoTls};
 
@@ -20,6 +21,7 @@ pub use options::Options;
 
 /// How long connecting may take, unless `connect_timeout` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every session begins with. `row_security = off` makes a table whose rows a policy would hide an error, not an empty table.
 const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET default_transaction_read_only = on; \
@@ -57,18 +59,32 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-/// Opens a session and closes it to hidden rows, writes and other schemas.
-pub async fn open(options: &Options) -> Result<Client, Failure> {
-    let limit = options.config.get_connect_timeout();
-    let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
-    let client = tokio::time::timeout(limit, connect(options))
-        .await
-        .map_err(|_| Failure::from("connecting took too long"))??;
-    client.batch_execute(SESSION).await?;
-    Ok(client)
+/// A session, and the task that works on its connection.
+pub struct Session {
+    pub client: Client,
+    connection: JoinHandle<()>,
 }
 
-async fn connect(options: &Options) -> Result<Client, Failure> {
+impl Session {
+    /// Says goodbye, so that the server need not wonder where we went.
+    pub async fn close(self) {
+        drop(self.client);
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.connection).await;
+    }
+}
+
+/// Opens a session and closes it to hidden rows, writes and other schemas.
+pub async fn open(options: &Options) -> Result<Session, Failure> {
+    let limit = options.config.get_connect_timeout();
+    let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
+    let session = tokio::time::timeout(limit, connect(options))
+        .await
+        .map_err(|_| Failure::from("connecting took too long"))??;
+    session.client.batch_execute(SESSION).await?;
+    Ok(session)
+}
+
+async fn connect(options: &Options) -> Result<Session, Failure> {
     let mut config = options.config.clone();
     let port = options.config.get_ports().first().copied().unwrap_or(5432);
     match options.config.get_hosts() {
@@ -99,15 +115,17 @@ async fn connect(options: &Options) -> Result<Client, Failure> {
 /// The connection is worked on by a task of its own for as long as its client lives.
 async fn start<S, T>(
     connecting: impl Future<Output = Result<(Client, Connection<S, T>), tokio_postgres::Error>>,
-) -> Result<Client, Failure>
+) -> Result<Session, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (client, connection) = connecting.await?;
     // Its error reaches the client as the error of the statement that was under way.
-    tokio::spawn(connection);
-    Ok(client)
+    let connection = tokio::spawn(async {
+        let _ = connection.await;
+    });
+    Ok(Session { client, connection })
 }
 
 fn unreachable(error: io::Error) -> Failure {

@@ -97,7 +97,12 @@ impl Log {
     }
 
     /// Reads the next stretch of a lane of which nothing waits.
-    pub async fn read(&mut self, client: &Client, salts: &Salts, lane: u32) -> Result<(), Failure> {
+    pub async fn read(
+        &mut self,
+        client: &Client,
+        salts: &Salts<'_>,
+        lane: u32,
+    ) -> Result<(), Failure> {
         let known = self.lanes.entry(lane).or_default();
         let from = access_id(lane, known.from);
         let rows = read(
@@ -119,7 +124,7 @@ impl Lane {
         &mut self,
         mut rows: Vec<Unsalted>,
         asked_for: usize,
-        salts: &Salts,
+        salts: &Salts<'_>,
     ) -> Result<(), Failure> {
         self.ended = rows.len() < asked_for;
         if !self.ended
@@ -183,7 +188,7 @@ fn unsalted(access_id: i64, row: &tokio_postgres::Row) -> Unsalted {
 }
 
 /// Hashes the leaves with their salts, asked for together.
-async fn salted(rows: Vec<Unsalted>, salts: &Salts) -> Result<Vec<Row>, Failure> {
+async fn salted(rows: Vec<Unsalted>, salts: &Salts<'_>) -> Result<Vec<Row>, Failure> {
     let mut by_version = BTreeMap::<i32, Vec<i64>>::new();
     for row in &rows {
         if let Some((version, _)) = &row.leaf {

@@ -15,9 +15,10 @@ mod value;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use identity_core::checkpoint::Checkpoint;
 use identity_core::replay::{Check, Context, Summary, replay};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -55,20 +56,39 @@ fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure>
     };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| Failure::from("no runtime could be started"))?;
-    let client = runtime.block_on(connect::open(&options))?;
-    let salts = runtime.block_on(async { Salts::new(connect::open(&options).await?).await })?;
+    let reader = runtime.block_on(connect::open(&options))?;
+    let salter = runtime.block_on(connect::open(&options))?;
+    let audited = audit(
+        &runtime,
+        &reader.client,
+        &salter.client,
+        signed.as_ref(),
+        report,
+    );
+    runtime.block_on(reader.close());
+    runtime.block_on(salter.close());
+    audited
+}
+
+fn audit(
+    runtime: &Runtime,
+    client: &Client,
+    salter: &Client,
+    signed: Option<&Checkpoint>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     runtime.block_on(client.batch_execute(SNAPSHOT))?;
-    if !runtime.block_on(shape::check(&client, report))? {
+    if !runtime.block_on(shape::check(client, report))? {
         return Ok(());
     }
-    let installation = runtime.block_on(installation(&client))?;
-    let rows = runtime.block_on(count(&client))?;
+    let installation = runtime.block_on(installation(client))?;
+    let rows = runtime.block_on(count(client))?;
     let mut database = Database {
-        runtime: &runtime,
-        client: &client,
-        salts,
-        log: runtime.block_on(Log::open(&client))?,
-        ledger: runtime.block_on(Ledger::open(&client))?,
+        runtime,
+        client,
+        salts: runtime.block_on(Salts::new(salter))?,
+        log: runtime.block_on(Log::open(client))?,
+        ledger: runtime.block_on(Ledger::open(client))?,
         progress: progress(rows),
     };
     let summary = follow(&mut database, &installation, report)?;
@@ -82,16 +102,13 @@ fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure>
             &format!("the log has {rows} rows, and its indexes show {seen}"),
         );
     }
-    match signed {
-        Some(signed) => checkpoint::compare(&signed, &installation, &summary, &database, report),
-        None => {
-            report.note(
-                "checkpoint",
-                "none was given: a database that was rewritten as a whole would look like this too",
-            );
-            Ok(())
-        }
-    }
+    let Some(signed) = signed else {
+        let note =
+            "none was given: a database that was rewritten as a whole would look like this too";
+        report.note("checkpoint", note);
+        return Ok(());
+    };
+    checkpoint::compare(signed, &installation, &summary, &database, report)
 }
 
 /// Replays the ledger, and closes each check without a finding.

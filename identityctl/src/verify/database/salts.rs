@@ -10,22 +10,22 @@ use crate::connect::Failure;
 pub type Salt = [u8; 16];
 
 /// A session of its own: while rows come in on one, the other is asked for their salts.
-pub struct Salts {
-    client: Client,
+pub struct Salts<'a> {
+    client: &'a Client,
     rows: Statement,
     seals: Statement,
 }
 
-impl Salts {
-    pub async fn new(client: Client) -> Result<Self, Failure> {
+impl<'a> Salts<'a> {
+    pub async fn new(client: &'a Client) -> Result<Self, Failure> {
         let rows = prepare(
-            &client,
+            client,
             "SELECT identity.ledger_salts($1, $2)",
             &[Type::BYTEA_ARRAY],
         );
         let rows = rows.await?;
         let seals = prepare(
-            &client,
+            client,
             "SELECT identity.ledger_seal_salts($1, $2)",
             &[Type::BYTEA_ARRAY],
         );

@@ -18,7 +18,7 @@ const ROWS_BETWEEN_TICKS: u64 = 4096;
 pub struct Database<'a> {
     pub runtime: &'a Runtime,
     pub client: &'a Client,
-    pub salts: Salts,
+    pub salts: Salts<'a>,
     pub log: Log,
     pub ledger: Ledger,
     pub progress: ProgressBar,
