@@ -62,14 +62,18 @@ impl From<tokio_postgres::Error> for Failure {
 /// A session, and the task that works on its connection.
 pub struct Session {
     pub client: Client,
-    connection: JoinHandle<()>,
+    connection: JoinHandle<Result<(), tokio_postgres::Error>>,
 }
 
 impl Session {
-    /// Says goodbye, so that the server need not wonder where we went.
-    pub async fn close(self) {
+    /// Says goodbye, so that the server need not wonder where we went. If the connection broke, this knows why: what was under way
+    /// then only knows that it did.
+    pub async fn close(self) -> Result<(), Failure> {
         drop(self.client);
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.connection).await;
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.connection).await {
+            Ok(Ok(Err(error))) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -121,10 +125,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (client, connection) = connecting.await?;
-    // Its error reaches the client as the error of the statement that was under way.
-    let connection = tokio::spawn(async {
-        let _ = connection.await;
-    });
+    let connection = tokio::spawn(connection);
     Ok(Session { client, connection })
 }
 

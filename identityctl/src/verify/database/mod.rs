@@ -65,8 +65,12 @@ fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure>
         signed.as_ref(),
         report,
     );
-    runtime.block_on(reader.close());
-    runtime.block_on(salter.close());
+    let closed = runtime.block_on(reader.close());
+    let closed = closed.and(runtime.block_on(salter.close()));
+    // Only a connection that broke knows why: the statement that was under way knows that it did.
+    if audited.is_err() {
+        closed?;
+    }
     audited
 }
 

@@ -61,6 +61,9 @@ pub async fn check(client: &Client, report: &mut Report) -> Result<bool, Failure
         Ok(())
     })
     .await?;
+    if missing.len() == TABLES.len() {
+        return Err("there is no vault in this database".into());
+    }
     for name in missing {
         report.bad("tables", &format!("identity.{name} is not there"));
     }
