@@ -189,6 +189,7 @@ impl Report {
                 "Could not check everything: this says nothing about the rest.".into()
             }
             State::Bad if more > 0 => format!("{} findings; {more} are not named.", self.bad),
+            State::Bad if self.bad == 1 => "1 finding. Keep everything as it is.".into(),
             State::Bad => format!("{} findings. Keep everything as it is.", self.bad),
         }
     }

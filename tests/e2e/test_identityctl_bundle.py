@@ -221,7 +221,7 @@ def test_the_report_for_people_ends_in_words_and_has_no_colours_in_a_pipe(tmp_pa
     file.write_bytes(encode(log.bundle(LOG)).replace(b"gw", b"GW", 1))
     done = run("verify", "bundle", file, "--key", LOG.vkey)
     assert done.returncode == 1 and "\x1b" not in done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "1 findings. Keep everything as it is."
+    assert done.stdout.splitlines()[-1] == "1 finding. Keep everything as it is."
 
 
 def test_a_name_that_colours_a_lie_green_is_shown_as_text(tmp_path, log):
