@@ -1,7 +1,8 @@
-//! The rows of the log, lane by lane: read in stretches, hashed as they come, never more than [`MAX_WAITING`] of them in memory.
+//! The rows of the log, lane by lane: read in stretches, hashed as they come, never more than twice [`MAX_WAITING`] of them in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use futures_util::future::try_join;
 use identity_core::leaf::{MAX_LANE, MAX_SEQ, access_id};
 use identity_core::merkle::leaf_hash;
 use identity_core::replay::{Content, Link, Row};
@@ -15,8 +16,8 @@ use super::salts::Salts;
 use super::value::get;
 use crate::connect::Failure;
 
-/// Rows that wait to be asked for, in all lanes together.
-const MAX_WAITING: usize = 60_000;
+/// Rows that wait to be asked for, in all lanes together; and as many that wait for their salts.
+const MAX_WAITING: usize = 40_000;
 
 /// Rows that are read at once from one lane.
 const STRETCH: std::ops::RangeInclusive<usize> = 50..=5_000;
@@ -37,8 +38,14 @@ pub struct Log {
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Row>,
-    from: u64,
+    next: Option<Stretch>,
     ended: bool,
+}
+
+/// Rows without their salts, and where to read on if there can be more.
+struct Stretch {
+    rows: Vec<Unsalted>,
+    next_from: Option<u64>,
 }
 
 /// A row whose salt is not known yet.
@@ -96,50 +103,32 @@ impl Log {
         Some(row)
     }
 
-    /// Reads the next stretch of a lane of which nothing waits.
-    pub async fn read(
+    /// Reads on in a lane of which nothing waits: while one session is asked for the salts of a stretch, the other reads the next.
+    pub async fn read_on(
         &mut self,
         client: &Client,
         salts: &Salts<'_>,
         lane: u32,
     ) -> Result<(), Failure> {
         let known = self.lanes.entry(lane).or_default();
-        let from = access_id(lane, known.from);
-        let rows = read(
-            client,
-            &self.next,
-            from,
-            access_id(lane, MAX_SEQ),
-            self.stretch,
-        )
-        .await?;
-        known.keep(rows, self.stretch, salts).await
-    }
-}
-
-impl Lane {
-    /// Keeps a stretch but for the rows that share its last id, since more of them may follow: the next one begins with that id.
-    /// Where a whole stretch claims one id there is no end to it; what is not read then is found by counting.
-    async fn keep(
-        &mut self,
-        mut rows: Vec<Unsalted>,
-        asked_for: usize,
-        salts: &Salts<'_>,
-    ) -> Result<(), Failure> {
-        self.ended = rows.len() < asked_for;
-        if !self.ended
-            && let Some(last) = rows.last().map(|last| last.row.access_id)
-        {
-            let seq = last.cast_unsigned() & MAX_SEQ;
-            match rows.partition_point(|row| row.row.access_id < last) {
-                0 => self.from = seq + 1,
-                before => {
-                    rows.truncate(before);
-                    self.from = seq;
-                }
+        let stretch = match known.next.take() {
+            Some(stretch) => stretch,
+            None => read(client, &self.next, lane, 0, self.stretch).await?,
+        };
+        let waiting = salted(stretch.rows, salts);
+        known.waiting = match stretch.next_from {
+            None => {
+                known.ended = true;
+                waiting.await?
+            }
+            Some(from) => {
+                let next = read(client, &self.next, lane, from, self.stretch);
+                let (waiting, next) = try_join(waiting, next).await?;
+                known.next = Some(next);
+                waiting
             }
         }
-        self.waiting = salted(rows, salts).await?.into();
+        .into();
         Ok(())
     }
 }
@@ -148,22 +137,49 @@ impl Lane {
 async fn read(
     client: &Client,
     next: &Statement,
-    from: i64,
-    to: i64,
-    rows: usize,
-) -> Result<Vec<Unsalted>, Failure> {
-    let mut read = Vec::with_capacity(rows);
+    lane: u32,
+    from: u64,
+    asked_for: usize,
+) -> Result<Stretch, Failure> {
+    let (from, to) = (access_id(lane, from), access_id(lane, MAX_SEQ));
+    let mut rows = Vec::with_capacity(asked_for);
     let mut before = from;
-    let limit = rows as i64;
+    let limit = asked_for as i64;
     for_each(client, next, &[&from, &to, &limit], |row| {
         // What an honest server answers; another one could keep us going round for ever.
-        let id = columns::id(row).filter(|id| (before..=to).contains(id) && read.len() < rows);
+        let id = columns::id(row).filter(|id| (before..=to).contains(id) && rows.len() < asked_for);
         before = id.ok_or("the server does not answer what it was asked")?;
-        read.push(unsalted(before, row));
+        rows.push(unsalted(before, row));
         Ok(())
     })
     .await?;
-    Ok(read)
+    Ok(Stretch::of(rows, asked_for))
+}
+
+impl Stretch {
+    /// Without the rows that share its last id, since more of them may follow: the next one begins with that id. Where a whole stretch
+    /// claims one id there is no end to it; what is not read then is found by counting.
+    fn of(mut rows: Vec<Unsalted>, asked_for: usize) -> Self {
+        let last = rows.last().map(|last| last.row.access_id);
+        let Some(last) = last.filter(|_| rows.len() == asked_for) else {
+            return Self {
+                rows,
+                next_from: None,
+            };
+        };
+        let seq = last.cast_unsigned() & MAX_SEQ;
+        let next_from = match rows.partition_point(|row| row.row.access_id < last) {
+            0 => seq + 1,
+            before => {
+                rows.truncate(before);
+                seq
+            }
+        };
+        Self {
+            rows,
+            next_from: Some(next_from),
+        }
+    }
 }
 
 fn unsalted(access_id: i64, row: &tokio_postgres::Row) -> Unsalted {
@@ -183,7 +199,11 @@ fn unsalted(access_id: i64, row: &tokio_postgres::Row) -> Unsalted {
         content: Content::Malformed,
     };
     let leaf = columns.filter(|_| mac.is_some());
-    let leaf = leaf.map(|columns| (columns.chain_version, columns.leaf()));
+    let leaf = leaf.map(|columns| {
+        let mut leaf = columns.leaf();
+        leaf.shrink_to_fit();
+        (columns.chain_version, leaf)
+    });
     Unsalted { row, leaf }
 }
 
@@ -218,4 +238,35 @@ async fn salted(rows: Vec<Unsalted>, salts: &Salts<'_>) -> Result<Vec<Row>, Fail
         Row { content, ..row }
     };
     Ok(rows.into_iter().map(salt).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretch(seqs: &[u64], asked_for: usize) -> (Vec<u64>, Option<u64>) {
+        let unsalted = |seq: &u64| Unsalted {
+            row: Row {
+                access_id: access_id(3, *seq),
+                accessed_at: 0,
+                committed: true,
+                merkle: false,
+                mac: [0; 32],
+                content: Content::Malformed,
+            },
+            leaf: None,
+        };
+        let stretch = Stretch::of(seqs.iter().map(unsalted).collect(), asked_for);
+        let seq = |row: &Unsalted| row.row.access_id.cast_unsigned() & MAX_SEQ;
+        (stretch.rows.iter().map(seq).collect(), stretch.next_from)
+    }
+
+    #[test]
+    fn a_second_row_of_one_id_is_not_lost_between_stretches() {
+        assert_eq!(stretch(&[1, 2, 3], 4), (vec![1, 2, 3], None));
+        assert_eq!(stretch(&[1, 2, 3], 3), (vec![1, 2], Some(3)));
+        assert_eq!(stretch(&[1, 3, 3], 3), (vec![1], Some(3)));
+        assert_eq!(stretch(&[3, 3, 3], 3), (vec![3, 3, 3], Some(4)));
+        assert_eq!(stretch(&[], 3), (vec![], None));
+    }
 }

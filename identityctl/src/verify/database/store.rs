@@ -38,7 +38,7 @@ impl Store for Database<'_> {
             }
             return Ok(known);
         }
-        let read = self.log.read(self.client, &self.salts, lane);
+        let read = self.log.read_on(self.client, &self.salts, lane);
         self.runtime.block_on(read)?;
         Ok(self.log.waiting(lane, through).flatten())
     }
