@@ -192,6 +192,7 @@ mod tests {
         assert!(volume.admit(100, 1, 10));
         assert!(!volume.admit(100, 1, 10));
         assert!(volume.admit(100, 0, 10), "no subjects always fit");
+        assert!(volume.admit(100, 0, 9), "under a cap that came down too");
     }
 
     #[test]
