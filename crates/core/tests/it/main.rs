@@ -14,6 +14,7 @@ mod leaf_texts;
 mod log;
 mod merkle;
 mod merkle_oracles;
+mod merkle_reference;
 mod note;
 mod note_vectors;
 mod row_proof;
