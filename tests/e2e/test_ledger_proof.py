@@ -255,6 +255,24 @@ def test_an_anchor_that_is_not_of_this_tree_proves_nothing(anchors, wrong):
         refused(auditor, PROOF, (access_id,), "XX001", "chain")
 
 
+def test_a_row_of_a_month_that_is_gone_can_still_be_proven(anchors):
+    """By whoever kept it; and only if the month is gone because its time was over."""
+    some_rows(anchors, 3)
+    seal(anchors)
+    log = rows(anchors)
+    month = anchors.sql("SELECT tableoid::regclass::text AS name, to_char(accessed_at AT TIME ZONE 'UTC', 'YYYY-MM') AS month FROM identity.pii_access_log LIMIT 1")[0]
+    with anchors.connect(anchors.auditor) as auditor:
+        before = {access_id: prove(auditor, access_id) for access_id in log}
+        anchors.sql(f"ALTER TABLE {month['name']} DISABLE TRIGGER ALL; DELETE FROM {month['name']}")
+        for access_id in log:
+            refused(auditor, PROOF, (access_id,), "22023", "bad_argument")
+        anchors.sql("INSERT INTO identity.ledger_expired VALUES (%s, 1, 1, 1, 1, now())", (month["month"],))
+        for access_id, row in log.items():
+            proof = prove(auditor, access_id)
+            assert proof == before[access_id] and proven(proof, row)
+        refused(auditor, PROOF, (max(log) + 1,), "22023", "bad_argument")
+
+
 @pytest.mark.long
 def test_a_proof_among_a_million_rows_is_small(fresh):
     vault = Vault(fresh())
