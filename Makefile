@@ -36,10 +36,10 @@ bench: ## the benchmark table
 	@scripts/install.sh
 	@bench/run.sh
 
-build: ## compile the extension and put its install script together
+build: ## compile the extension and the command line, and put the install script together
 	@scripts/build.sh
 
-install: ## copy the extension into the PostgreSQL that PG_CONFIG names
+install: ## copy them into the PostgreSQL that PG_CONFIG names
 	@scripts/build.sh
 	@scripts/install.sh
 

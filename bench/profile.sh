@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Where one call's time goes: perf samples of a single backend under pgbench, fsync = off so that the disk is not in it.
+# Where one call's time goes: perf samples of a single backend under pgbench, fsync = off so that the disk is not in it; and what 16 backends
+# wait for, as pg_stat_activity shows it.
 #
 #   bench/profile.sh [ours|floor|alt_a|alt_b|bulk_ours|bulk_register] [seconds]      default: ours, 10
 #
@@ -55,3 +56,25 @@ if [ -n "${BENCH_CALLERS:-}" ]; then
   report "${BENCH_TOP:-90}" --children --sort symbol
 fi
 rm -f "$PERF_DATA"
+
+printf '\n# 16 clients: share of the samples in which a backend ran or waited\n'
+pgbench_tps "$SIDE" 16 $((DURATION + 3)) >"/tmp/ib.$$.tps" &
+BENCH_PID=$!
+sleep 1.5
+sql -v "rounds=$((DURATION * 50))" <<'SQL'
+CREATE TEMPORARY TABLE seen (what text);
+SELECT set_config('bench.rounds', :'rounds', false) \g /dev/null
+DO $$
+BEGIN
+    FOR round IN 1 .. current_setting('bench.rounds')::int LOOP
+        PERFORM pg_stat_clear_snapshot();
+        INSERT INTO seen SELECT coalesce(wait_event_type || ' ' || wait_event, 'runs') FROM pg_stat_activity WHERE usename = 'gw_bench' AND state = 'active';
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END
+$$;
+SELECT format('%s%%  %s', round(100.0 * count(*) / sum(count(*)) OVER (), 1), what) FROM seen GROUP BY what ORDER BY count(*) DESC LIMIT 8;
+SQL
+wait "$BENCH_PID"
+printf '%s: %s transactions per second on 16 connections, fsync = off\n' "$SIDE" "$(cat "/tmp/ib.$$.tps")"
+rm -f "/tmp/ib.$$.tps"

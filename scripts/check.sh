@@ -21,7 +21,7 @@ deny() {
     rm -rf "$TARGET/tools-build"
   fi
   # Not `advisories`: its database is a git repository, and this must work without one.
-  "$tools/bin/cargo-deny" --locked check bans licenses sources
+  "$tools/bin/cargo-deny" --locked --workspace check bans licenses sources
 }
 
 step setup
@@ -32,7 +32,7 @@ printf 'PostgreSQL %s (%s), %s\n' "$PG_MAJOR" "$PG_CONFIG" "$(rustc --version)"
 step "formatting"
 cargo fmt --all --check
 step "shell scripts"
-shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh tests/independent/*.sh
+shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh docs/examples/*.sh tests/independent/*.sh
 step "the committed workers are what their generator makes"
 "$TARGET/venv/bin/python" scripts/make_workers.py --check
 
@@ -42,8 +42,8 @@ PGRX_PG_CONFIG_PATH=$PG_CONFIG cargo clippy --locked --workspace --all-targets \
 step "dependencies: bans, licences, sources"
 deny
 
-step "core"
-cargo test --locked --quiet -p identity_core
+step "core and command line"
+cargo test --locked --quiet -p identity_core -p identityctl
 step "proofs, as Go and Python read them"
 tests/independent/proofs.sh
 

@@ -20,6 +20,11 @@ CREATE FUNCTION identity.ledger_salts(access_ids bigint[], chain_version int) RE
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', 'ledger_salts';
 
+-- The same for the leaves that are seals.
+CREATE FUNCTION identity.ledger_seal_salts(leaf_indexes bigint[], chain_version int) RETURNS bytea[]
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'ledger_seal_salts';
+
 -- ALWAYS, as the log's are.
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON identity.ledger_seals
     FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();

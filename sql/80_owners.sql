@@ -76,4 +76,5 @@ ALTER FUNCTION identity.ledger_checkpoint()                               OWNER 
 ALTER FUNCTION identity.ledger_proof(bigint)                              OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;

@@ -112,4 +112,5 @@ GRANT EXECUTE ON FUNCTION identity.ledger_seal(), identity.ledger_checkpoint(), 
 -- Who proves to others, and who checks what was proven.
 GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),
-                          identity.ledger_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
+                          identity.ledger_salts(bigint[], int),
+                          identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;

@@ -33,10 +33,16 @@ impl Caller {
                 cloud: member(user, cloud),
                 onbox: member(user, onbox),
             };
+            let of_session = membership(session);
+            let of_outer = if outer == session {
+                of_session
+            } else {
+                membership(outer)
+            };
             Self {
                 session,
                 outer,
-                zone: Zone::of(membership(session), membership(outer)),
+                zone: Zone::of(of_session, of_outer),
             }
         }
     }
@@ -55,9 +61,15 @@ impl Caller {
         member(self.session, role) || member(self.outer, role)
     }
 
-    /// The names of the session user and of the outer user.
+    /// The names of the session user and of the outer user, which are mostly the same one.
     pub fn roles(&self) -> [Short<64>; 2] {
-        [role_name(self.session), role_name(self.outer)]
+        let session = role_name(self.session);
+        let outer = if self.outer == self.session {
+            session
+        } else {
+            role_name(self.outer)
+        };
+        [session, outer]
     }
 
     /// Whether the session user is a superuser in its own right, with no role set that is not.
@@ -73,13 +85,14 @@ impl Caller {
 
     /// The part of a record that says who called.
     pub fn shape(&self, kind: AccessorKind) -> Shape {
+        let [role, outer] = self.roles();
         Shape {
             session: self.session.to_u32(),
             kind,
             zone: self.zone,
             fields: FieldSet::EMPTY,
-            role: role_name(self.session),
-            outer: role_name(self.outer),
+            role,
+            outer,
             application: application_name(),
             purpose: Short::EMPTY,
             purpose_version: None,

@@ -18,6 +18,17 @@ pub struct Index {
 }
 
 impl Index {
+    /// Whether the table was never written. Whoever inserts makes a block of it before committing, so this is as of now.
+    pub fn is_empty(&self) -> bool {
+        // SAFETY: the relation is opened and closed here.
+        unsafe {
+            let relation = pg_sys::table_open(self.table.oid(), pg_sys::AccessShareLock as i32);
+            let empty = was_never_written(relation);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            empty
+        }
+    }
+
     /// Goes through the rows with this key, the last in the index's order first, until `pick` takes one. Sees what the active snapshot
     /// sees, so it belongs inside the call's latest snapshot.
     pub fn last<T>(&self, key: &str, pick: impl FnMut(&Columns) -> Option<T>) -> Option<T> {
@@ -44,23 +55,10 @@ impl Index {
         &self,
         snapshot: pg_sys::Snapshot,
         key: &str,
-        mut pick: impl FnMut(&Columns) -> Option<T>,
+        pick: impl FnMut(&Columns) -> Option<T>,
     ) -> Option<T> {
-        // SAFETY: relations are opened and closed here; the key outlives the scan; positions are checked against the table.
+        // SAFETY: the key compares the text in the index's first column, and outlives the scan.
         unsafe {
-            let relation = pg_sys::table_open(self.table.oid(), pg_sys::AccessShareLock as i32);
-            // Most servers never revoke anything. A table that was never written has no block, and whoever inserts makes one before committing.
-            let blocks =
-                pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
-            if blocks == 0 {
-                pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-                return None;
-            }
-            let index = pg_sys::index_open(self.index.oid(), pg_sys::AccessShareLock as i32);
-            let descriptor = (*relation).rd_att;
-            if (*descriptor).natts as usize != self.columns {
-                error::fault("a table of identity_pgx was altered");
-            }
             let wanted = pg_sys::cstring_to_text_with_len(
                 key.as_ptr().cast(),
                 i32::try_from(key.len()).unwrap_or(0),
@@ -73,25 +71,61 @@ impl Index {
                 pg_sys::F_TEXTEQ.into(),
                 pg_sys::Datum::from(wanted),
             );
-            let scan =
-                pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, &mut scan_key);
-            let mut columns = Columns::default();
-            let mut picked = None;
-            while picked.is_none() {
-                let tuple = pg_sys::systable_getnext_ordered(
-                    scan,
-                    pg_sys::ScanDirection::BackwardScanDirection,
-                );
-                if tuple.is_null() {
-                    break;
-                }
-                columns.take_apart(tuple, descriptor);
-                picked = pick(&columns);
-            }
-            pg_sys::systable_endscan_ordered(scan);
-            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-            picked
+            let relations = (self.table.oid(), self.index.oid());
+            backwards(relations, snapshot, &mut scan_key, self.columns, pick)
         }
+    }
+}
+
+/// Goes through the rows that a key finds in the index of a table, the last first, until `pick` takes one. A table that has not so many columns was
+/// altered, and is not read by position.
+///
+/// # Safety
+/// The key must fit the index, and the snapshot stay valid.
+pub unsafe fn backwards<T>(
+    (table, index): (pg_sys::Oid, pg_sys::Oid),
+    snapshot: pg_sys::Snapshot,
+    key: &mut pg_sys::ScanKeyData,
+    width: usize,
+    mut pick: impl FnMut(&Columns) -> Option<T>,
+) -> Option<T> {
+    // SAFETY: relations are opened and closed here; rows are taken apart by the table's own descriptor.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        if was_never_written(relation) {
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            return None;
+        }
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+        let descriptor = (*relation).rd_att;
+        if (*descriptor).natts as usize != width {
+            error::fault("a table of identity_pgx was altered");
+        }
+        let scan = pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, key);
+        let mut columns = Columns::default();
+        let mut picked = None;
+        while picked.is_none() {
+            let tuple = pg_sys::systable_getnext_ordered(
+                scan,
+                pg_sys::ScanDirection::BackwardScanDirection,
+            );
+            if tuple.is_null() {
+                break;
+            }
+            columns.take_apart(tuple, descriptor);
+            picked = pick(&columns);
+        }
+        pg_sys::systable_endscan_ordered(scan);
+        pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        picked
+    }
+}
+
+/// Most servers never revoke anything: then there is no index to go through.
+unsafe fn was_never_written(relation: pg_sys::Relation) -> bool {
+    // SAFETY: an open relation.
+    unsafe {
+        pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
     }
 }

@@ -1,8 +1,9 @@
-//! `ledger_salts`: what a tool needs that streams rows and hashes them by itself. A salt tells nothing about a row, and no table is read: whether there
-//! is such a row is not answered.
+//! `ledger_salts` and `ledger_seal_salts`: what a tool needs that streams rows and seals and hashes them by itself. A salt tells nothing about a row, and no
+//! table is read: whether there is such a row is not answered.
 
+use identity_core::key::ChainKey;
 use identity_core::reason::Reason;
-use identity_core::salt::row_salt;
+use identity_core::salt::{row_salt, seal_salt};
 use pgrx::pg_sys;
 
 use super::checkpoint::hashes;
@@ -11,31 +12,49 @@ use crate::keys::{self, region};
 use crate::sql_function::{Arguments, sql_function};
 use crate::{call, error};
 
-sql_function!(ledger_salts, pg_finfo_ledger_salts, run);
+sql_function!(ledger_salts, pg_finfo_ledger_salts, of_rows);
+sql_function!(ledger_seal_salts, pg_finfo_ledger_seal_salts, of_seals);
 
-const MAX_IDS: usize = 10_000;
+const MAX_NUMBERS: usize = 10_000;
 
-fn run(arguments: Arguments) -> pg_sys::Datum {
+fn of_rows(arguments: Arguments) -> pg_sys::Datum {
+    salts(arguments, |key, installation, id| {
+        Some(row_salt(key, installation, id))
+    })
+}
+
+/// Seals are told by where their leaf stands in the tree.
+fn of_seals(arguments: Arguments) -> pg_sys::Datum {
+    salts(arguments, |key, installation, index| {
+        Some(seal_salt(key, installation, u64::try_from(index).ok()?))
+    })
+}
+
+fn salts(
+    arguments: Arguments,
+    salt: impl Fn(&ChainKey, &[u8; 16], i64) -> Option<[u8; 16]>,
+) -> pg_sys::Datum {
     call::operation();
-    let ids = access_ids(arguments).unwrap_or_else(|reason| error::raise(reason));
+    let numbers = numbers(arguments).unwrap_or_else(|reason| error::raise(reason));
     let version = arguments
         .get::<i32>(1)
         .unwrap_or_else(|| error::raise(Reason::NullArgument));
     let keys = keys::active().unwrap_or_else(|| error::raise(Reason::Locked));
     let key = u32::try_from(version).ok().and_then(region::chain_key);
     let key = key.unwrap_or_else(|| error::raise(Reason::BadArgument));
-    let salts = ids
+    let salts = numbers
         .into_iter()
-        .map(|id| row_salt(&key, &keys.installation, id))
-        .collect::<Vec<_>>();
-    hashes(&salts)
+        .map(|number| salt(&key, &keys.installation, number))
+        .collect::<Option<Vec<_>>>();
+    hashes(&salts.unwrap_or_else(|| error::raise(Reason::BadArgument)))
 }
 
-fn access_ids(arguments: Arguments) -> Result<Vec<i64>, Reason> {
-    let ids = arguments
-        .list(0, MAX_IDS, Element::Int8)
+fn numbers(arguments: Arguments) -> Result<Vec<i64>, Reason> {
+    let numbers = arguments
+        .list(0, MAX_NUMBERS, Element::Int8)
         .ok_or(Reason::NullArgument)??;
-    ids.into_iter()
-        .map(|id| Ok(id.ok_or(Reason::NullArgument)?.value() as i64))
+    numbers
+        .into_iter()
+        .map(|number| Ok(number.ok_or(Reason::NullArgument)?.value() as i64))
         .collect()
 }

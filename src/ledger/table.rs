@@ -7,6 +7,7 @@ use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
 use super::vetting;
+use crate::backend_local::BackendLocal;
 use crate::clock::UNIX_EPOCH_MICROS;
 use crate::columns::Columns;
 use crate::error;
@@ -16,6 +17,11 @@ use crate::relation;
 const ACCESS_ID: i16 = 1;
 const SEQ: i32 = 3;
 const INTEGRITY_HASH: i32 = 29;
+
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// The day, the count of relation changes, and the partition that was found then.
+static KNOWN: BackendLocal<(i64, u32, pg_sys::Oid)> = BackendLocal::new((0, 0, pg_sys::InvalidOid));
 
 /// The newest partition first. Names end in year and month, so they sort by time.
 static PARTITIONS: Statement = Statement::read(
@@ -174,7 +180,7 @@ unsafe fn head_of(
 /// The partition for a moment (µs since the Unix epoch), locked for inserting.
 pub(super) unsafe fn open_partition(at: i64) -> Result<pg_sys::Relation, Reason> {
     unsafe {
-        let table = partition_name(at).map_or(pg_sys::InvalidOid, |name| relation::find(&name));
+        let table = partition(at);
         if table == pg_sys::InvalidOid {
             return Err(Reason::AuditUnwritable);
         }
@@ -189,9 +195,21 @@ pub(super) unsafe fn open_partition(at: i64) -> Result<pg_sys::Relation, Reason>
 
 /// Whether a row of this moment has a partition to go to.
 pub fn has_partition(at: i64) -> bool {
-    let table = partition_name(at).map_or(pg_sys::InvalidOid, |name| relation::find(&name));
+    let table = partition(at);
     // SAFETY: a syscache look-up.
     table != pg_sys::InvalidOid && unsafe { pg_sys::get_rel_relispartition(table) }
+}
+
+/// The partition for a moment, `InvalidOid` if there is none. Rows come many a day: the last answer is kept until some relation has changed.
+fn partition(at: i64) -> pg_sys::Oid {
+    let (day, changes) = (at.div_euclid(DAY_MICROS), relation::changes());
+    let known = KNOWN.with(|known| *known);
+    if known.0 == day && known.1 == changes && known.2 != pg_sys::InvalidOid {
+        return known.2;
+    }
+    let found = partition_name(at).map_or(pg_sys::InvalidOid, |name| relation::find(&name));
+    KNOWN.with(|known| *known = (day, changes, found));
+    found
 }
 
 fn partition_name(at: i64) -> Option<CString> {

@@ -4,6 +4,7 @@
 //! Why not a query by time: the log has no index on it, and a month of rows takes minutes to go through. Each lane is walked from its newest row
 //! backwards instead, until its rows are from before today.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::CStr;
 
@@ -14,11 +15,12 @@ use pgrx::pg_sys;
 use super::table;
 use crate::caller::Caller;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
+use crate::columns::Columns;
 use crate::ledger::vetting::COLUMNS;
 use crate::purpose::active;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Short;
-use crate::{error, relation, sql_function};
+use crate::{relation, scan, sql_function};
 
 /// Partitions from this month on: rows of a later one are from a clock that was wrong, and count all the same.
 static PARTITIONS: Statement = Statement::read(
@@ -31,12 +33,13 @@ static PARTITIONS: Statement = Statement::read(
     &[pg_sys::OIDOID, pg_sys::TIMESTAMPTZOID],
 );
 
-/// Columns of the log, from 0, as sql/50_log.sql has them.
-const ACCESSED_AT: usize = 3;
-const ACCESSOR_KIND: usize = 5;
-const ACCESSOR_ROLE: usize = 7;
-const PURPOSE_TOKEN: usize = 11;
-const OUTCOME: usize = 18;
+/// Columns by their position in sql/50_log.sql.
+const ACCESS_ID: usize = 1;
+const ACCESSED_AT: usize = 4;
+const ACCESSOR_KIND: usize = 6;
+const ACCESSOR_ROLE: usize = 8;
+const PURPOSE_TOKEN: usize = 12;
+const OUTCOME: usize = 19;
 
 /// A lane's committed rows are in the order of their time but for steps of the clock: one of so long before today ends the walk.
 const STEP_MICROS: i64 = 3_600_000_000;
@@ -113,15 +116,35 @@ fn read_lane(
     found: &mut Found,
 ) -> Option<i64> {
     let start = limit::start_of(today);
+    let mut lane = None;
     let mut key_text = String::with_capacity(160);
-    // SAFETY: relations are opened and closed here; the key compares the bigint column access_id; tuples are deformed by their own descriptor.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-        let descriptor = (*relation).rd_att;
-        if (*descriptor).natts as usize != COLUMNS {
-            error::fault("a partition of the access log was altered");
+    // What ends the walk is taken; the rest is counted.
+    let count = |row: &Columns| {
+        let of = number(row, ACCESS_ID) >> 48;
+        if *lane.get_or_insert(of) != of {
+            return Some(());
         }
+        let at = number(row, ACCESSED_AT).saturating_add(UNIX_EPOCH_MICROS);
+        let outcome = text(row, OUTCOME);
+        if at < start - LATE_MICROS
+            || at < start - STEP_MICROS && outcome == Outcome::Committed.as_str()
+        {
+            return Some(());
+        }
+        if at >= start
+            && outcome != Outcome::Denied.as_str()
+            && text(row, ACCESSOR_KIND) == AccessorKind::GatewayLookup.as_str()
+        {
+            key_text.clear();
+            key_text.push_str(&name(row, ACCESSOR_ROLE));
+            key_text.push('\0');
+            key_text.push_str(text(row, PURPOSE_TOKEN));
+            add(found, &key_text, limit::day(at));
+        }
+        None
+    };
+    // SAFETY: the key compares the bigint column access_id. Committed rows as they are: nothing here belongs to a transaction's view.
+    unsafe {
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &mut key,
@@ -130,57 +153,10 @@ fn read_lane(
             pg_sys::F_INT8LT.into(),
             pg_sys::Datum::from(before),
         );
-        // Committed rows as they are: nothing here belongs to a transaction's view.
-        let scan = pg_sys::systable_beginscan_ordered(
-            relation,
-            index,
-            &raw mut pg_sys::SnapshotSelfData,
-            1,
-            &mut key,
-        );
-        let mut lane = None;
-        let mut row = Row::empty();
-        loop {
-            let tuple = pg_sys::systable_getnext_ordered(
-                scan,
-                pg_sys::ScanDirection::BackwardScanDirection,
-            );
-            if tuple.is_null() {
-                break;
-            }
-            pg_sys::heap_deform_tuple(
-                tuple,
-                descriptor,
-                row.values.as_mut_ptr(),
-                row.nulls.as_mut_ptr(),
-            );
-            let of = row.number(0) >> 48;
-            if *lane.get_or_insert(of) != of {
-                break;
-            }
-            let at = row.number(ACCESSED_AT).saturating_add(UNIX_EPOCH_MICROS);
-            let outcome = row.text(OUTCOME);
-            if at < start - LATE_MICROS
-                || at < start - STEP_MICROS && outcome == Outcome::Committed.as_str()
-            {
-                break;
-            }
-            if at >= start
-                && outcome != Outcome::Denied.as_str()
-                && row.text(ACCESSOR_KIND) == AccessorKind::GatewayLookup.as_str()
-            {
-                key_text.clear();
-                key_text.push_str(&row.name(ACCESSOR_ROLE));
-                key_text.push('\0');
-                key_text.push_str(row.text(PURPOSE_TOKEN));
-                add(found, &key_text, limit::day(at));
-            }
-        }
-        pg_sys::systable_endscan_ordered(scan);
-        pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        lane.map(|lane| lane << 48)
+        let snapshot = &raw mut pg_sys::SnapshotSelfData;
+        scan::backwards((table, index), snapshot, &mut key, COLUMNS, count);
     }
+    lane.map(|lane| lane << 48)
 }
 
 fn add(found: &mut Found, key: &str, day: i32) {
@@ -192,39 +168,17 @@ fn add(found: &mut Found, key: &str, day: i32) {
     }
 }
 
-/// A row of the log; valid until the scan goes on.
-struct Row {
-    values: [pg_sys::Datum; COLUMNS],
-    nulls: [bool; COLUMNS],
+fn number(row: &Columns, column: usize) -> i64 {
+    row.datum(column).map_or(0, |datum| datum.value() as i64)
 }
 
-impl Row {
-    fn empty() -> Self {
-        Self {
-            values: [pg_sys::Datum::from(0); COLUMNS],
-            nulls: [true; COLUMNS],
-        }
-    }
+fn text(row: &Columns, column: usize) -> &str {
+    row.datum(column).map_or("", sql_function::text)
+}
 
-    fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
-        self.values
-            .get(column)
-            .copied()
-            .filter(|_| self.nulls.get(column) == Some(&false))
-    }
-
-    fn number(&self, column: usize) -> i64 {
-        self.datum(column).map_or(0, |datum| datum.value() as i64)
-    }
-
-    fn text(&self, column: usize) -> &str {
-        self.datum(column).map_or("", sql_function::text)
-    }
-
-    fn name(&self, column: usize) -> std::borrow::Cow<'_, str> {
-        self.datum(column).map_or("".into(), |datum| {
-            // SAFETY: a `name` is 64 bytes that end in zeros.
-            unsafe { CStr::from_ptr(datum.cast_mut_ptr()) }.to_string_lossy()
-        })
-    }
+fn name(row: &Columns, column: usize) -> Cow<'_, str> {
+    row.datum(column).map_or("".into(), |datum| {
+        // SAFETY: a `name` is 64 bytes that end in zeros.
+        unsafe { CStr::from_ptr(datum.cast_mut_ptr()) }.to_string_lossy()
+    })
 }

@@ -13,11 +13,8 @@ pub const FAR_AHEAD_DAYS: i32 = 31;
 /// The UTC day of a moment, both counted from 1970-01-01; the moment in microseconds.
 #[must_use]
 pub fn day(micros: i64) -> i32 {
-    i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(if micros < 0 {
-        i32::MIN
-    } else {
-        i32::MAX
-    })
+    // Always fits: all the microseconds of an i64 are fewer days than an i32 counts.
+    i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or_default()
 }
 
 /// The first microsecond of a day, since 1970-01-01.
@@ -195,6 +192,7 @@ mod tests {
         assert!(volume.admit(100, 1, 10));
         assert!(!volume.admit(100, 1, 10));
         assert!(volume.admit(100, 0, 10), "no subjects always fit");
+        assert!(volume.admit(100, 0, 9), "under a cap that came down too");
     }
 
     #[test]

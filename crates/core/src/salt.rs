@@ -23,10 +23,19 @@ pub fn seal_salt(key: &ChainKey, installation: &[u8; 16], leaf_index: u64) -> [u
     Salts::new(key, installation).seal(leaf_index)
 }
 
-/// The salts of one installation under one chain key, for many rows: [`row_salt`] in half the time. Like
-/// the key it cannot be cloned or printed, and wipes itself.
+/// The salts of one installation under one chain key, for many rows: [`row_salt`] in half the time.
+/// Whoever has it can make MACs, so like a [`ChainKey`] it wipes itself, and cannot be cloned or printed:
+/// ```compile_fail
+/// fn needs<T: Clone>() {}
+/// needs::<identity_core::Salts>();
+/// ```
+/// ```compile_fail
+/// fn needs<T: core::fmt::Debug>() {}
+/// needs::<identity_core::Salts>();
+/// ```
 pub struct Salts {
-    key: MacKey,
+    /// On the heap, as keys are: moving it leaves no copy behind on the stack.
+    key: Box<MacKey>,
     installation: [u8; 16],
 }
 
@@ -35,7 +44,7 @@ impl Salts {
     #[must_use]
     pub fn new(key: &ChainKey, installation: &[u8; 16]) -> Self {
         Self {
-            key: MacKey::new(key.expose()),
+            key: Box::new(MacKey::new(key.expose())),
             installation: *installation,
         }
     }

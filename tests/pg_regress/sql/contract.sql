@@ -39,7 +39,8 @@ INSERT INTO contract VALUES
   ('ledger_checkpoint()', 'text', 'identity_keeper', 'identity_worker'),
   ('ledger_proof(access_id bigint)', 'jsonb', 'identity_keeper', 'identity_auditor identity_legal identity_worker'),
   ('ledger_consistency(old_size bigint, new_size bigint)', 'bytea[]', 'identity_keeper', 'identity_auditor identity_legal identity_worker'),
-  ('ledger_salts(access_ids bigint[], chain_version integer)', 'bytea[]', 'identity_keeper', 'identity_auditor identity_legal identity_worker');
+  ('ledger_salts(access_ids bigint[], chain_version integer)', 'bytea[]', 'identity_keeper', 'identity_auditor identity_legal identity_worker'),
+  ('ledger_seal_salts(leaf_indexes bigint[], chain_version integer)', 'bytea[]', 'identity_keeper', 'identity_auditor identity_legal identity_worker');
 
 -- A function with OUT parameters and one with RETURNS TABLE answer with the same columns.
 CREATE TEMP VIEW catalog AS

@@ -30,6 +30,8 @@ fn every_length_opens_and_is_hidden_up_to_32_bytes() {
     }
     assert_eq!(sealed(&[0; MAX_VALUE_BYTES]).len(), MAX_ENVELOPE_BYTES);
     assert_eq!(MAX_ENVELOPE_BYTES, 1142);
+    // A value that leaves nothing to pad has the overhead and no more.
+    assert_eq!(sealed(&[0; 28]).len() - 28, envelope::SEALED_OVERHEAD_BYTES);
 }
 
 #[test]

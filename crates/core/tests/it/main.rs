@@ -15,6 +15,7 @@ mod ledger;
 mod log;
 mod merkle;
 mod merkle_oracles;
+mod merkle_reference;
 mod note;
 mod note_vectors;
 mod replay;

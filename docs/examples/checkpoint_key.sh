@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# A checkpoint key in a file, for trying out: whoever can read the file can sign. Needs OpenSSL 3.
+#
+#   checkpoint_key.sh vkey KEY.pem NAME          the public key, as verifiers take it
+#   checkpoint_key.sh sign KEY.pem <body >note   signs the text of a checkpoint, under the name of its log
+#
+# c2sp.org/signed-note: the key's id is the start of SHA-256(name, newline, 0x01, public key), and a signature line
+# holds it before the signature. Make a key with: openssl genpkey -algorithm ed25519 -out KEY.pem
+set -euo pipefail
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+public_key() { printf '\001'; openssl pkey -in "$1" -pubout -outform DER | tail -c 32; }
+key_id() { { printf '%s\n' "$2"; public_key "$1"; } | openssl dgst -sha256 -binary | head -c 4; }
+
+case ${1:-} in
+  vkey)
+    printf '%s+%s+%s\n' "$3" "$(key_id "$2" "$3" | od -An -v -tx1 | tr -d ' ')" "$(public_key "$2" | base64 -w 0)"
+    ;;
+  sign)
+    cat >"$work/body"
+    name=$(head -n 1 "$work/body")
+    openssl pkeyutl -sign -rawin -inkey "$2" -in "$work/body" -out "$work/signature"
+    cat "$work/body"
+    printf '\n\342\200\224 %s %s\n' "$name" "$({ key_id "$2" "$name"; cat "$work/signature"; } | base64 -w 0)"
+    ;;
+  *)
+    echo "usage: checkpoint_key.sh vkey KEY.pem NAME | sign KEY.pem <body >note" >&2
+    exit 2
+    ;;
+esac

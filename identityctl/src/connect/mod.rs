@@ -1,0 +1,134 @@
+//! A connection to a database that is not trusted: over a Unix socket, or TLS with a verified server certificate, and never a
+//! message larger than [`bounded::MAX_MESSAGE_BYTES`].
+
+mod bounded;
+mod options;
+mod tls;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, Connection, NoTls};
+
+use bounded::Bounded;
+pub use options::Options;
+
+/// How long connecting may take, unless `connect_timeout` says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What every session begins with. `row_security = off` makes a table whose rows a policy would hide an error, not an empty table.
+const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET default_transaction_read_only = on; \
+                       SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET jit = off";
+
+/// Why something could not be looked at. The text is for people; it may hold what a server said.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl From<&'static str> for Failure {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        use std::error::Error as _;
+        let Some(answer) = error.as_db_error() else {
+            let cause = error.source().map(|cause| format!(": {cause}"));
+            return Self(format!("{error}{}", cause.unwrap_or_default()));
+        };
+        let detail = answer.detail().map(|detail| format!(" ({detail})"));
+        let (code, message) = (answer.code().code(), answer.message());
+        Self(format!(
+            "the server refused with {code}: {message}{}",
+            detail.unwrap_or_default()
+        ))
+    }
+}
+
+/// A session, and the task that works on its connection.
+pub struct Session {
+    pub client: Client,
+    connection: JoinHandle<Result<(), tokio_postgres::Error>>,
+}
+
+impl Session {
+    /// Says goodbye, so that the server need not wonder where we went. If the connection broke, this knows why: what was under way
+    /// then only knows that it did.
+    pub async fn close(self) -> Result<(), Failure> {
+        drop(self.client);
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.connection).await {
+            Ok(Ok(Err(error))) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens a session and closes it to hidden rows, writes and other schemas.
+pub async fn open(options: &Options) -> Result<Session, Failure> {
+    let limit = options.config.get_connect_timeout();
+    let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
+    let session = tokio::time::timeout(limit, connect(options))
+        .await
+        .map_err(|_| Failure::from("connecting took too long"))??;
+    session.client.batch_execute(SESSION).await?;
+    Ok(session)
+}
+
+async fn connect(options: &Options) -> Result<Session, Failure> {
+    let mut config = options.config.clone();
+    let port = options.config.get_ports().first().copied().unwrap_or(5432);
+    match options.config.get_hosts() {
+        [Host::Unix(directory)] => {
+            let socket = UnixStream::connect(directory.join(format!(".s.PGSQL.{port}")));
+            let socket = Bounded::new(socket.await.map_err(unreachable)?);
+            config.ssl_mode(SslMode::Disable);
+            start(config.connect_raw(socket, NoTls)).await
+        }
+        [Host::Tcp(name)] => {
+            let socket = match options.config.get_hostaddrs() {
+                [] => TcpStream::connect((name.as_str(), port)).await,
+                [address] => TcpStream::connect((*address, port)).await,
+                _ => return Err("name one server: an audit is of one".into()),
+            };
+            let socket = socket.map_err(unreachable)?;
+            let Some(files) = &options.tls else {
+                config.ssl_mode(SslMode::Disable);
+                return start(config.connect_raw(Bounded::new(socket), NoTls)).await;
+            };
+            config.ssl_mode(SslMode::Require);
+            start(config.connect_raw(socket, tls::Tls::new(files, name)?)).await
+        }
+        _ => Err("name one server: an audit is of one".into()),
+    }
+}
+
+/// The connection is worked on by a task of its own for as long as its client lives.
+async fn start<S, T>(
+    connecting: impl Future<Output = Result<(Client, Connection<S, T>), tokio_postgres::Error>>,
+) -> Result<Session, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (client, connection) = connecting.await?;
+    let connection = tokio::spawn(connection);
+    Ok(Session { client, connection })
+}
+
+fn unreachable(error: io::Error) -> Failure {
+    Failure(format!("the server cannot be reached: {error}"))
+}

@@ -1,0 +1,5 @@
+//! `identityctl verify`.
+
+pub mod bundle;
+pub mod database;
+mod file;
