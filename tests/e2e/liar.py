@@ -23,22 +23,31 @@ TABLES = [*SEALED, "anchor_commits", "ledger_expired"]
 class Signer:
     """A checkpoint key, which no database holds (C2SP signed-note)."""
 
-    def __init__(self, name: str = "test.example/checkpoints"):
-        self.name = name
+    def __init__(self, origin: str):
+        self.name = origin
         self.key = Ed25519PrivateKey.generate()
         public = b"\x01" + self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
-        self.vkey = f"{name}+{self.id.hex()}+{base64.b64encode(public).decode()}"
+        self.id = hashlib.sha256(self.name.encode() + b"\n" + public).digest()[:4]
+        self.vkey = f"{self.name}+{self.id.hex()}+{base64.b64encode(public).decode()}"
 
     def sign(self, body: str) -> str:
         signature = base64.b64encode(self.id + self.key.sign(body.encode())).decode()
         return f"{body}\n\u2014 {self.name} {signature}\n"
 
 
+def checkpoint(vault) -> str:
+    with vault.connect(vault.worker) as worker:
+        return worker.execute("SELECT identity.ledger_checkpoint()").fetchone()[0]
+
+
+def signer_of(vault) -> Signer:
+    """Its name is that of the log."""
+    return Signer(checkpoint(vault).split("\n")[0])
+
+
 def anchor(vault, signer: Signer) -> str:
     """What an anchor-worker does with the tree as it is. Returns what lies outside from then on."""
-    with vault.connect(vault.worker) as worker:
-        body = worker.execute("SELECT identity.ledger_checkpoint()").fetchone()[0]
+    body = checkpoint(vault)
     _origin, size, root, _ = body.split("\n")
     note = signer.sign(body)
     vault.sql(
@@ -187,6 +196,31 @@ class Liar:
 
     def forget_anchors(self):
         self.vault.sql("DELETE FROM identity.anchor_commits")
+
+
+@contextlib.contextmanager
+def committed(vault):
+    """What is done here is committed, for others to see, and then put back as it was."""
+    copied = ["pii_access_log", *TABLES]
+    month = vault.sql("SELECT (max(accessed_at) AT TIME ZONE 'UTC')::date AS day FROM identity.pii_access_log")[0]["day"]
+    vault.sql("CREATE SCHEMA saved")
+    for table in copied:
+        vault.sql(f"CREATE TABLE saved.{table} AS TABLE identity.{table}")
+    try:
+        yield
+    finally:
+        vault.sql("SELECT identity._make_partition(%s)", (month,))
+        log = vault.sql("SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'identity.pii_access_log'::regclass")
+        with vault.admin.transaction():
+            guarded = ["identity.pii_access_log", *(row["name"] for row in log), *(f"identity.{table}" for table in TABLES)]
+            for table in guarded:
+                vault.sql(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
+            for table in copied:
+                vault.sql(f"DELETE FROM identity.{table}")
+                vault.sql(f"INSERT INTO identity.{table} SELECT * FROM saved.{table}")
+            for table in guarded:
+                vault.sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only")
+        vault.sql("DROP SCHEMA saved CASCADE")
 
 
 def history(vault, signer: Signer) -> Marks:

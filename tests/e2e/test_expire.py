@@ -11,7 +11,7 @@ from clock import Clock
 from cluster import root_dir
 from ledger import again, seal
 from ledger_tree import proven
-from liar import Signer, anchor
+from liar import anchor, signer_of
 from vault import Vault, read, refused
 
 EXPIRE = "SELECT identity.ledger_expire()"
@@ -23,7 +23,7 @@ def old(fresh, monkeypatch):
     """A vault whose first month is sealed, and will be long over."""
     clock = Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
     vault = Vault(fresh({"identity_pgx.log_retention": "'1d'"}))
-    vault.clock, vault.signer = clock, Signer()
+    vault.clock, vault.signer = clock, signer_of(vault)
     vault.kept = vault.subject()
     vault.lane = vault.login("identity_gateway", "identity_zone_onbox")
     with vault.connect(vault.lane) as gateway:

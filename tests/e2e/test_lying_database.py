@@ -1,14 +1,16 @@
 """docs/lying-database.md, cell by cell: what is done to the log, and who finds it."""
 
+import json
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from clock import Clock
-from cluster import Cluster, root_dir
+from cluster import BINDIR, Cluster, root_dir
 from ledger import seal
-from liar import Liar, Signer, anchor, history
+from liar import Liar, anchor, committed, history, signer_of
 from vault import Vault, read
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/lying-database.md"
@@ -30,6 +32,10 @@ ATTACKS = {
 KEYED = " and re-MAC"
 HOUR = 1 / 24
 INSIDE = ["never sealed", "sealed", "sealed and anchored"]
+OUTSIDE = ["identityctl", "identityctl --checkpoint"]
+PROGRAM = BINDIR / "identityctl"
+AUDITOR = "t_outside"
+READS = "installation pii_access_log ledger_seals ledger_heads ledger_tiles ledger_leaves ledger_nodes anchor_commits ledger_expired".split()
 
 
 def table() -> dict[tuple[str, str], set[str]]:
@@ -52,7 +58,7 @@ def told():
     cluster = Cluster("l")
     try:
         vault = Vault(cluster.start().install())
-        vault.signer = Signer()
+        vault.signer = signer_of(vault)
         vault.marks = history(vault, vault.signer)
         vault.verify()
         yield vault
@@ -93,6 +99,38 @@ def test_in_the_database(told, what, column):
     told.verify()
 
 
+@pytest.fixture(scope="module")
+def audited(told):
+    """As docs/howto/verify.md has a superuser make it."""
+    told.sql(f"CREATE ROLE {AUDITOR} LOGIN BYPASSRLS")
+    told.sql(f"GRANT identity_auditor TO {AUDITOR}")
+    told.sql(f"GRANT SELECT ON {', '.join(f'identity.{table}' for table in READS)} TO {AUDITOR}")
+    return told
+
+
+def audit(vault, *arguments) -> set[str]:
+    """The checks of `identityctl verify database` that find something; it reads what is committed."""
+    url = f"host='{vault.cluster.dir}' port={vault.cluster.port} user={AUDITOR} dbname=identity"
+    done = subprocess.run([PROGRAM, "verify", "database", url, "--json", *map(str, arguments)], capture_output=True, text=True)
+    bad = {line["check"] for line in json.loads(done.stdout)["checks"] if line["state"] == "bad"}
+    assert done.returncode == (1 if bad else 0), done.stdout
+    return bad
+
+
+@pytest.mark.skipif(not PROGRAM.exists(), reason="identityctl is not installed there")
+@pytest.mark.parametrize("what", sorted({what for what, _ in CELLS} - {"move the clock"}))
+def test_from_outside(audited, what, tmp_path):
+    """The liar has taken the anchors out of the database, too; one checkpoint was kept elsewhere."""
+    vault, note = audited, tmp_path / "checkpoint"
+    note.write_text(vault.marks.note)
+    checkpoint = ["--checkpoint", note, "--key", vault.signer.vkey]
+    assert audit(vault) == audit(vault, *checkpoint) == set()
+    with committed(vault):
+        lie(vault, what, anchored=False)
+        assert [audit(vault), audit(vault, *checkpoint)] == [CELLS[what, column] for column in OUTSIDE]
+    assert audit(vault) == set()
+
+
 def test_a_clock_that_is_moved_while_rows_are_written(fresh, monkeypatch):
     """Nothing is rewritten: the rows are the server's own."""
     clock = Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
@@ -106,7 +144,7 @@ def test_a_clock_that_is_moved_while_rows_are_written(fresh, monkeypatch):
     seal(vault)
     # Rows of before the step now lie after their seal.
     assert found(vault) == CELLS["move the clock", INSIDE[1]]
-    anchor(vault, Signer())
+    anchor(vault, signer_of(vault))
     assert found(vault) == CELLS["move the clock", INSIDE[2]]
     clock.set(0)
     assert {row["detail"].split(":")[-2].strip() for row in vault.findings() if row["check_name"] == "clock" and not row["ok"]} >= {"the clock went back"}
