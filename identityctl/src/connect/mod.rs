@@ -23,9 +23,11 @@ pub use options::Options;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What every session begins with. `row_security = off` makes a table whose rows a policy would hide an error, not an empty table.
+/// What every session begins with. `row_security = off` makes a table whose rows a policy would hide an error, not an empty table. Tables are
+/// read a stretch at a time, each by its index: a planner that thinks a table small would read all of it each time.
 const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET default_transaction_read_only = on; \
-                       SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET jit = off";
+                       SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET jit = off; \
+                       SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off";
 
 /// Why something could not be looked at. The text is for people; it may hold what a server said.
 #[derive(Debug)]

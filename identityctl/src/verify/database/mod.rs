@@ -33,8 +33,8 @@ use store::Database;
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The log is read by its indexes; an index can hide a row. Counted without them, the row is there.
-const COUNT_BY_HEAP: &str = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off";
-const COUNT_DONE: &str = "SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; SET LOCAL enable_bitmapscan = on";
+const COUNT_BY_HEAP: &str = "SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off";
+const COUNT_DONE: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on";
 
 pub fn run(arguments: &cli::Database) -> Report {
     let mut report = Report::new("verify database");

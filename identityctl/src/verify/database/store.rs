@@ -71,11 +71,12 @@ impl Store for Database<'_> {
         chain_version: i32,
         leaf_index: u64,
     ) -> Result<Option<[u8; 16]>, Failure> {
-        let (Ok(version), Ok(index)) = (i32::try_from(chain_version), i64::try_from(leaf_index))
-        else {
+        let Ok(index) = i64::try_from(leaf_index) else {
             return Ok(None);
         };
-        let salts = self.runtime.block_on(self.salts.seals(&[index], version))?;
+        let salts = self
+            .runtime
+            .block_on(self.salts.seals(&[index], chain_version))?;
         Ok(salts.and_then(|salts| salts.first().copied()))
     }
 }
