@@ -36,7 +36,9 @@ fn build() -> Ledger {
 
 /// A row in a batch of the second cut.
 fn batched() -> i64 {
-    access_id(3, 201)
+    let id = access_id(3, 203);
+    assert!(!ledger().row(id).merkle);
+    id
 }
 
 /// A row that is a leaf of the second cut.
