@@ -1,14 +1,14 @@
 """docs/lying-database.md, cell by cell: what is done to the log, and who finds it."""
 
-import json
-import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from audited import audit as outside, audit_login
 from clock import Clock
-from cluster import BINDIR, Cluster, root_dir
+from cluster import Cluster, root_dir
+from identityctl import shown
 from ledger import seal
 from liar import Liar, anchor, committed, history, signer_of
 from vault import Vault, read
@@ -33,9 +33,6 @@ KEYED = " and re-MAC"
 HOUR = 1 / 24
 INSIDE = ["never sealed", "sealed", "sealed and anchored"]
 OUTSIDE = ["identityctl", "identityctl --checkpoint"]
-PROGRAM = BINDIR / "identityctl"
-AUDITOR = "t_outside"
-READS = "installation pii_access_log ledger_seals ledger_heads ledger_tiles ledger_leaves ledger_nodes anchor_commits ledger_expired".split()
 
 
 def table() -> dict[tuple[str, str], set[str]]:
@@ -101,23 +98,18 @@ def test_in_the_database(told, what, column):
 
 @pytest.fixture(scope="module")
 def audited(told):
-    """As docs/howto/verify.md has a superuser make it."""
-    told.sql(f"CREATE ROLE {AUDITOR} LOGIN BYPASSRLS")
-    told.sql(f"GRANT identity_auditor TO {AUDITOR}")
-    told.sql(f"GRANT SELECT ON {', '.join(f'identity.{table}' for table in READS)} TO {AUDITOR}")
+    audit_login(told)
     return told
 
 
 def audit(vault, *arguments) -> set[str]:
     """The checks of `identityctl verify database` that find something; it reads what is committed."""
-    url = f"host='{vault.cluster.dir}' port={vault.cluster.port} user={AUDITOR} dbname=identity"
-    done = subprocess.run([PROGRAM, "verify", "database", url, "--json", *map(str, arguments)], capture_output=True, text=True)
-    bad = {line["check"] for line in json.loads(done.stdout)["checks"] if line["state"] == "bad"}
-    assert done.returncode == (1 if bad else 0), done.stdout
+    answer = outside(vault, *arguments)
+    bad = {line["check"] for line in answer["checks"] if line["state"] == "bad"}
+    assert answer["result"] == ("bad" if bad else "good"), shown(answer)
     return bad
 
 
-@pytest.mark.skipif(not PROGRAM.exists(), reason="identityctl is not installed there")
 @pytest.mark.parametrize("what", sorted({what for what, _ in CELLS} - {"move the clock"}))
 def test_from_outside(audited, what, tmp_path):
     """The liar has taken the anchors out of the database, too; one checkpoint was kept elsewhere."""
@@ -131,7 +123,7 @@ def test_from_outside(audited, what, tmp_path):
     assert audit(vault) == set()
 
 
-def test_a_clock_that_is_moved_while_rows_are_written(fresh, monkeypatch):
+def test_a_clock_that_is_moved_while_rows_are_written(fresh, monkeypatch, tmp_path):
     """Nothing is rewritten: the rows are the server's own."""
     clock = Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
     vault = Vault(fresh())
@@ -144,8 +136,13 @@ def test_a_clock_that_is_moved_while_rows_are_written(fresh, monkeypatch):
     seal(vault)
     # Rows of before the step now lie after their seal.
     assert found(vault) == CELLS["move the clock", INSIDE[1]]
-    anchor(vault, signer_of(vault))
+    signer = signer_of(vault)
+    kept = anchor(vault, signer)
     assert found(vault) == CELLS["move the clock", INSIDE[2]]
+    audit_login(vault)
+    (note := tmp_path / "checkpoint").write_text(kept)
+    assert audit(vault) == CELLS["move the clock", OUTSIDE[0]]
+    assert audit(vault, "--checkpoint", note, "--key", signer.vkey) == CELLS["move the clock", OUTSIDE[1]]
     clock.set(0)
     assert {row["detail"].split(":")[-2].strip() for row in vault.findings() if row["check_name"] == "clock" and not row["ok"]} >= {"the clock went back"}
 
