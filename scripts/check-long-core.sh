@@ -34,13 +34,19 @@ fuzz() {
   fi
 }
 
+# Two targets at a time: each takes one core.
 fuzz_all() {
-  local target
+  local target logs=$TARGET/fuzz
   tool cargo-fuzz "$FUZZ_VERSION"
+  fuzz build
+  mkdir -p "$logs"
+  printf '\n== fuzz, %d s each: %s\n' "$FUZZ_SECONDS" "$FUZZ_TARGETS"
   for target in $FUZZ_TARGETS; do
-    printf '\n== fuzz %s for %d s\n' "$target" "$FUZZ_SECONDS"
-    fuzz run "$target" -- "-max_total_time=$FUZZ_SECONDS" -print_final_stats=1 -verbosity=0
+    if [ "$(jobs -pr | wc -l)" -ge 2 ]; then wait -n || die "a fuzz target found something: see $logs"; fi
+    fuzz run "$target" -- "-max_total_time=$FUZZ_SECONDS" -print_final_stats=1 -verbosity=0 >"$logs/$target.log" 2>&1 &
   done
+  while [ -n "$(jobs -p)" ]; do wait -n || die "a fuzz target found something: see $logs"; done
+  grep -H number_of_executed_units "$logs"/*.log | sed 's|.*/||'
 }
 
 # cargo-mutants exits 2 when a mutant survives; how many may is decided here.
@@ -49,7 +55,8 @@ mutate() {
   tool cargo-mutants "$MUTANTS_VERSION"
   printf '\n== mutation testing of the core\n'
   mkdir -p "$TARGET/mutants"
-  cargo mutants --package identity_core --test-package identity_core --jobs 2 --output "$TARGET/mutants" || status=$?
+  # A mutant that loops for ever may allocate for as long.
+  (ulimit -v 8000000 && cargo mutants --package identity_core --test-package identity_core --jobs 2 --output "$TARGET/mutants") || status=$?
   case $status in 0 | 2 | 3) ;; *) die "cargo mutants could not run (exit $status)" ;; esac
   "$TARGET/venv/bin/python" - "$TARGET/mutants/mutants.out/outcomes.json" "$MAX_ALIVE_PERCENT" <<'PY'
 import json, sys
