@@ -19,7 +19,7 @@ use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
 use crate::subject::changes;
-use crate::{clock, error, gucs, json_text, lane, worker_process};
+use crate::{clock, gucs, json_text, lane, worker_process};
 
 const ROUND: Duration = Duration::from_secs(1);
 const ROUNDS_PER_UPKEEP: u32 = 3600;
@@ -97,15 +97,17 @@ fn initialized() -> bool {
     })
 }
 
-/// Puts the settings on the chain; false while keys are locked, and it is tried again.
+/// Puts the settings on the chain; false while keys are locked or the row cannot be written, and it is tried again: were it an error, this process would
+/// begin anew ten seconds later, and the month that the row waits for is made here.
 fn record(settings: &Settings) -> bool {
     let Some(keys) = keys::active() else {
         return false;
     };
     let fate = Fate::event(gucs::digest(&keys.installation, settings));
     let shape = Caller::current().shape(AccessorKind::SettingsChange);
-    let access_id = lane::append(&keys, &shape, &Entry::now(), &fate)
-        .unwrap_or_else(|reason| error::raise(reason));
+    let Ok(access_id) = lane::append(&keys, &shape, &Entry::now(), &fate) else {
+        return false;
+    };
     let members = settings
         .each_ref()
         .map(|(name, value)| (*name, json_text::quoted(value)));
