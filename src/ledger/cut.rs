@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use identity_core::chain::Head;
 use identity_core::key::ChainKey;
-use identity_core::leaf::access_id;
+use identity_core::leaf::{MAX_SEQ, access_id};
 use identity_core::merkle::{Frontier, leaf_hash};
 use identity_core::moment;
 use identity_core::reason::Reason;
@@ -67,7 +67,7 @@ impl Cut {
     pub fn take(&mut self, sealed: &Heads) -> Result<(), Reason> {
         for lane in connected(lanes::with_rows) {
             let mut last = access_id(lane, sealed.get(&lane).map_or(0, |head| head.seq));
-            let end = access_id(lane + 1, 0);
+            let end = access_id(lane, MAX_SEQ);
             loop {
                 let read = connected(|| {
                     let rows = row::next(last, end, row::PAGE);

@@ -103,10 +103,12 @@ fn run(_: Arguments) -> pg_sys::Datum {
     let mut answer = Vec::new();
     with_latest_snapshot(|| {
         for (name, partition, seal) in connected(|| old_months(before)) {
-            let done = match connected(|| ready(&partition, seal)) {
-                Ok(month) => drop_month(&mut call, &keys, &name, month),
-                Err(kept) => Err(kept),
-            };
+            let done = connected(|| ready(&partition, seal)).and_then(|_| {
+                lock_month(&name)?;
+                // Again, now that nobody writes: a row of that month may have come since the snapshot, from a clock that was set back.
+                let month = with_latest_snapshot(|| connected(|| ready(&partition, seal)))?;
+                Ok(drop_month(&mut call, &keys, &name, month))
+            });
             let (word, value) = match done {
                 Ok(access_id) => ("access_id", access_id.to_string()),
                 Err(kept) => ("kept", kept.to_owned()),
@@ -150,18 +152,26 @@ fn ready(partition: &str, seal: Option<(i64, i64)>) -> Result<Month, &'static st
     })
 }
 
-/// Records it and drops it. Returns the access id of the record, or why the month stays.
-fn drop_month(call: &mut Call, keys: &Keys, name: &str, month: Month) -> Result<i64, &'static str> {
-    let name = CString::new(name).unwrap_or_default();
-    let (log, partition) = (relation::find(c"pii_access_log"), relation::find(&name));
+/// Locks the log and one month of it.
+fn lock_month(name: &str) -> Result<(), &'static str> {
+    let log = relation::find(c"pii_access_log");
     if !lock(log) {
         return Err("in use");
     }
-    if !lock(partition) {
+    if !lock(find(name)) {
         // SAFETY: locked a line above, and nothing depends on it.
         unsafe { pg_sys::UnlockRelationOid(log, pg_sys::AccessExclusiveLock as i32) };
         return Err("in use");
     }
+    Ok(())
+}
+
+fn find(name: &str) -> pg_sys::Oid {
+    relation::find(&CString::new(name).unwrap_or_default())
+}
+
+/// Records it and drops it, locked as it is. Returns the access id of the record.
+fn drop_month(call: &mut Call, keys: &Keys, name: &str, month: Month) -> i64 {
     call.entry = Entry::now();
     let at = call.entry.at - UNIX_EPOCH_MICROS;
     call.hold();
@@ -177,8 +187,8 @@ fn drop_month(call: &mut Call, keys: &Keys, name: &str, month: Month) -> Result<
             Some(pg_sys::Datum::from(at)),
         ])
     });
-    drop_relation(partition);
-    Ok(access_id)
+    drop_relation(find(name));
+    access_id
 }
 
 /// Locks a relation against everybody, without ever standing in a queue.

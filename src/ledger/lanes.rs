@@ -15,7 +15,7 @@ static LANES: Statement = Statement::read(
     c"WITH RECURSIVE lanes (lane) AS (
           (SELECT access_id >> 48 FROM identity.pii_access_log ORDER BY access_id LIMIT 1)
           UNION ALL
-          SELECT (SELECT l.access_id >> 48 FROM identity.pii_access_log l WHERE l.access_id >= (lanes.lane + 1) << 48 ORDER BY l.access_id LIMIT 1)
+          SELECT (SELECT l.access_id >> 48 FROM identity.pii_access_log l WHERE l.access_id > lanes.lane << 48 | 281474976710655 ORDER BY l.access_id LIMIT 1)
             FROM lanes WHERE lanes.lane IS NOT NULL)
       SELECT lane FROM lanes WHERE lane IS NOT NULL",
     &[],
@@ -44,16 +44,16 @@ static AFTER: Statement = Statement::read(
     c"WITH RECURSIVE lanes (lane) AS (
           (SELECT access_id >> 48 FROM identity.pii_access_log ORDER BY access_id LIMIT 1)
           UNION ALL
-          SELECT (SELECT l.access_id >> 48 FROM identity.pii_access_log l WHERE l.access_id >= (lanes.lane + 1) << 48 ORDER BY l.access_id LIMIT 1)
+          SELECT (SELECT l.access_id >> 48 FROM identity.pii_access_log l WHERE l.access_id > lanes.lane << 48 | 281474976710655 ORDER BY l.access_id LIMIT 1)
             FROM lanes WHERE lanes.lane IS NOT NULL),
       ends (sealed, first, last) AS (
           SELECT COALESCE(h.seq, 0), f.accessed_at, n.seq
             FROM lanes
             LEFT JOIN LATERAL (SELECT h.seq FROM identity.ledger_heads h WHERE h.lane = lanes.lane AND h.cut <= $1 ORDER BY h.seq DESC LIMIT 1) h ON true
             CROSS JOIN LATERAL (SELECT l.accessed_at FROM identity.pii_access_log l
-                                 WHERE l.access_id > lanes.lane << 48 | COALESCE(h.seq, 0) AND l.access_id < (lanes.lane + 1) << 48
+                                 WHERE l.access_id > lanes.lane << 48 | COALESCE(h.seq, 0) AND l.access_id <= lanes.lane << 48 | 281474976710655
                                  ORDER BY l.access_id LIMIT 1) f
-            CROSS JOIN LATERAL (SELECT l.seq FROM identity.pii_access_log l WHERE l.access_id < (lanes.lane + 1) << 48
+            CROSS JOIN LATERAL (SELECT l.seq FROM identity.pii_access_log l WHERE l.access_id <= lanes.lane << 48 | 281474976710655
                                  ORDER BY l.access_id DESC LIMIT 1) n
            WHERE lanes.lane IS NOT NULL)
       SELECT COALESCE(pg_catalog.sum(last - sealed), 0)::bigint, pg_catalog.min(first) FROM ends",

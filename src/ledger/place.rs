@@ -84,8 +84,8 @@ pub fn expired_with(cut: i64) -> Option<i32> {
 fn in_batch(cut: i64, batches: &Rows, row: usize, access_id: i64) -> Option<Place> {
     let batch = unsigned(batches.get(row, 1))?;
     let tile = TILE.run(&mut [bind(number(batch)), bind(access_id)]);
-    let ids = tile.get::<Vec<i64>>(0, 2)?;
-    let offset = ids.iter().position(|id| *id == access_id)?;
+    let ids = tile.get::<Vec<Option<i64>>>(0, 2)?;
+    let offset = ids.iter().position(|id| *id == Some(access_id))?;
     let hash = *tree_store::hashes(tile.bytes(0, 3)?).get(offset)?;
     Some(Place {
         cut,

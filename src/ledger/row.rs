@@ -14,15 +14,16 @@ static NEXT: Statement = Statement::read(
     c"SELECT access_id, lane, seq, accessed_at, candidate_id, accessor_kind, accessor_id, accessor_role::text, accessor_outer::text, cert_fingerprint,
              application_name, purpose_token, purpose_version, fields_accessed, phi_fields, request_trace_id, chain_kind, is_legal_tier_event,
              outcome, denial, repeats, consent_status, vertical, zone, generation, key_version, chain_version, event_digest, integrity_hash
-        FROM identity.pii_access_log WHERE access_id > $1 AND access_id < $2 ORDER BY access_id LIMIT $3",
+        FROM identity.pii_access_log WHERE access_id > $1 AND access_id <= $2 ORDER BY access_id FETCH FIRST $3 ROWS WITH TIES",
     &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
-/// The next rows of a lane: after one access id and before another, in order, at most so many.
+/// The next rows of a lane: after one access id and up to another, in order, so many. Two rows can claim one id, in two months: the last one never comes
+/// without the others of its id, or the next page would go past them.
 ///
 /// Sorting is switched off for it. Where nothing is known of a partition yet, the planner takes any range for a few rows, and each page would come out of a
 /// sort of all rows that are left.
-pub fn next(after: i64, before: i64, most: usize) -> Rows {
+pub fn next(after: i64, through: i64, most: usize) -> Rows {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     // SAFETY: a setting of this session's planner, put back below, or by the end of the (sub)transaction after an ERROR.
     unsafe {
@@ -37,7 +38,7 @@ pub fn next(after: i64, before: i64, most: usize) -> Rows {
             PgLogLevel::ERROR as i32,
             false,
         );
-        let rows = NEXT.run(&mut [bind(after), bind(before), bind(most)]);
+        let rows = NEXT.run(&mut [bind(after), bind(through), bind(most)]);
         pg_sys::AtEOXact_GUC(true, level);
         rows
     }

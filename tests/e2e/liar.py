@@ -140,6 +140,15 @@ class Liar:
     def drop(self):
         self.vault.sql(f"DROP TABLE {self.log}")
 
+    def drop_as_expired(self):
+        """The month is gone, and a row says that its time was over, with an event that is another one."""
+        self.vault.sql(
+            """INSERT INTO identity.ledger_expired (partition, access_id, rows, last_batch, tree_size, expired_at)
+               SELECT to_char(l.accessed_at AT TIME ZONE 'UTC', 'YYYY-MM'), l.access_id, 1, 1000000, 1, clock_timestamp() - interval '1 day'
+                 FROM identity.pii_access_log l WHERE l.chain_kind = 'merkle' ORDER BY l.access_id LIMIT 1"""
+        )
+        self.drop()
+
     def roll_back(self):
         """The tree as it was one cut ago."""
         cut = self.vault.sql("SELECT max(cut) AS cut, min(leaf_index) AS first FROM identity.ledger_seals WHERE cut = (SELECT max(cut) FROM identity.ledger_seals)")[0]["cut"]

@@ -26,6 +26,7 @@ ATTACKS = {
     "fork a lane": "fork",
     "hide a rolled-back row": "hide",
     "drop a partition": "drop",
+    "drop a partition and forge its expiry": "drop_as_expired",
     "roll the tree back": "roll_back",
     "rewrite it all": "rewrite",
 }

@@ -11,14 +11,15 @@ use crate::keys::region::Keys;
 use crate::ledger::expire;
 use crate::query::{Statement, bind};
 
-/// An event may be gone itself, with its month: then a later one tells of that, and the newest one is always there.
+/// An event may be gone itself, with its month: then that month has expired later, and the newest event is always there.
 static EXPIRED: Statement = Statement::read(
     c"SELECT e.partition, e.rows, e.last_batch, e.tree_size, l.event_digest,
-             l.access_id IS NULL AND EXISTS (SELECT FROM identity.ledger_leaves t WHERE t.access_id = e.access_id)
-             AND EXISTS (SELECT FROM identity.ledger_expired n WHERE n.expired_at > e.expired_at), e.expired_at
+             NOT EXISTS (SELECT FROM identity.pii_access_log o WHERE o.access_id = e.access_id)
+             AND EXISTS (SELECT FROM identity.ledger_leaves t WHERE t.access_id = e.access_id),
+             pg_catalog.to_char(e.expired_at AT TIME ZONE 'UTC', 'YYYY-MM'), e.expired_at
         FROM identity.ledger_expired e
         LEFT JOIN identity.pii_access_log l ON l.access_id = e.access_id AND l.accessor_kind = 'log_expire' AND l.outcome = 'committed'
-       ORDER BY e.expired_at, e.partition",
+       ORDER BY e.expired_at DESC, e.partition DESC",
     &[],
 );
 static LOST: Statement = Statement::read(
@@ -44,7 +45,12 @@ pub fn check(keys: &Keys, report: &mut Report) -> Vec<Expired> {
         };
         let at = rows.last_moment(row).unwrap_or(i64::MAX);
         let digest = month.digest(&keys.installation, at);
-        if rows.bytes(row, 5) == Some(&digest[..]) || rows.get(row, 6) == Some(true) {
+        // Newest first: the month that took the event with it was looked at before.
+        let gone = rows.get(row, 6) == Some(true)
+            && rows
+                .get::<String>(row, 7)
+                .is_some_and(|month| partition < month && expired.contains_key(&month));
+        if rows.bytes(row, 5) == Some(&digest[..]) || gone {
             expired.insert(partition, month.last_batch);
         } else {
             report.finding(

@@ -12,15 +12,22 @@ use identity_core::merkle::leaf_hash;
 use identity_core::replay::{Content, Link, Row};
 use identity_core::salt::row_salt;
 use identity_core::vocabulary::{ChainKind, Outcome};
+use pgrx::pg_sys;
 
 use crate::keys::region::{self, Keys};
 use crate::ledger::row::{self, PAGE, Stored, stored};
-use crate::query::connected;
+use crate::query::{Statement, bind, connected};
 
 /// Digests that are kept at a time, over all lanes.
 const AHEAD: usize = 100_000;
 /// The fewest rows that are worth a statement.
 const LEAST_PAGE: usize = 50;
+
+/// The row before the first that is left of a lane whose months were dropped.
+static SEALED: Statement = Statement::read(
+    c"SELECT mac FROM identity.ledger_heads WHERE lane = ($1 >> 48)::int AND seq = ($1 & 281474976710655) - 1",
+    &[pg_sys::INT8OID],
+);
 
 pub struct Reader<'a> {
     keys: &'a Keys,
@@ -34,6 +41,7 @@ struct Lane {
     ahead: VecDeque<Row>,
     /// The last row read, or what stands for it before the first.
     last: Head,
+    begun: bool,
     ended: bool,
 }
 
@@ -44,6 +52,7 @@ impl<'a> Reader<'a> {
         let lane = |last| Lane {
             ahead: VecDeque::new(),
             last,
+            begun: false,
             ended: false,
         };
         Self {
@@ -80,7 +89,10 @@ impl<'a> Reader<'a> {
         let Some(mut lane) = self.lanes.remove(&number) else {
             return;
         };
-        let (from, to) = (access_id(number, lane.last.seq), access_id(number, MAX_SEQ));
+        // Before its first row, a row that claims to be of number 0 is read, too.
+        let from = access_id(number, lane.last.seq) - i64::from(lane.last.seq == 0 && !lane.begun);
+        lane.begun = true;
+        let to = access_id(number, MAX_SEQ);
         connected(|| {
             let rows = row::next(from, to, self.page);
             lane.ended = rows.count < self.page;
@@ -126,16 +138,25 @@ impl<'a> Reader<'a> {
         };
         let leaf = columns.leaf();
         let salt = row_salt(key, &self.keys.installation, stored.access_id);
-        let holds = if seq != before.seq + 1 {
-            Link::Unknown
-        } else if link(key, &before.mac, &leaf) == stored.mac {
-            Link::Holds
+        let before = if seq == before.seq + 1 {
+            Some(before.mac)
         } else {
-            Link::Broken
+            sealed_mac(stored.access_id)
+        };
+        let holds = match before {
+            None => Link::Unknown,
+            Some(mac) if link(key, &mac, &leaf) == stored.mac => Link::Holds,
+            Some(_) => Link::Broken,
         };
         row(Content::Leaf {
             hash: leaf_hash(&salt, &leaf),
             link: holds,
         })
     }
+}
+
+/// The MAC that a seal remembers of the row before this one.
+fn sealed_mac(access_id: i64) -> Option<[u8; 32]> {
+    let mac = SEALED.run(&mut [bind(access_id)]);
+    mac.bytes(0, 1)?.try_into().ok()
 }

@@ -106,14 +106,17 @@ impl Store for Tables<'_> {
             let row = TILE.run(&mut [bind(batch), bind(i16::from(level)), bind(tile)]);
             Some(StoredTile {
                 hashes: row.bytes(0, 2)?.to_vec(),
-                access_ids: row.get(0, 1).unwrap_or_default(),
+                access_ids: ids(&row).unwrap_or_default(),
             })
         }))
     }
 
     fn leaves(&mut self, from: u64) -> Result<Vec<Leaf>, Infallible> {
         Ok(connected(|| {
-            let rows = LEAVES.run(&mut [bind(number(from))]);
+            let Ok(from) = i64::try_from(from) else {
+                return Vec::new();
+            };
+            let rows = LEAVES.run(&mut [bind(from)]);
             let leaf = |row| Leaf {
                 index: unsigned(rows.get(row, 1)),
                 access_id: rows.get(row, 2),
@@ -190,6 +193,12 @@ fn seal(rows: &Rows, row: usize) -> StoredSeal {
             .and_then(|at| at.checked_add(UNIX_EPOCH_MICROS))
             .unwrap_or(i64::MAX),
     }
+}
+
+/// None of them if one is NULL.
+fn ids(tile: &Rows) -> Option<Vec<i64>> {
+    let ids = tile.get::<Vec<Option<i64>>>(0, 1)?;
+    ids.into_iter().collect()
 }
 
 /// A number that a writer of ours would not write is beyond all that it would.

@@ -4,9 +4,12 @@
 
 use std::collections::VecDeque;
 
+use identity_core::event_digest;
 use identity_core::leaf::{MAX_LANE, MAX_SEQ};
 use identity_core::merkle::Digest;
+use identity_core::moment;
 use identity_core::replay::{Anchor, Cut, Expired, Leaf, StoredHead, StoredSeal, StoredTile};
+use identity_core::vocabulary::AccessorKind;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -55,14 +58,19 @@ impl Ledger {
         let heads = "SELECT lane, seq, mac FROM ONLY identity.ledger_heads WHERE cut = $1 ORDER BY lane, seq LIMIT $2";
         let seals = "SELECT s.batch, s.leaf_index, s.partition, s.batch_rows, s.batch_root, s.sealed_at, s.leaf,
                             (SELECT pg_catalog.count(*) FROM ONLY identity.ledger_tiles t WHERE t.batch = s.batch)
-                       FROM ONLY identity.ledger_seals s WHERE s.cut = $1 ORDER BY s.batch LIMIT $2";
+                       FROM ONLY identity.ledger_seals s WHERE s.cut = $1 ORDER BY s.leaf_index LIMIT $2";
         let tiles = "SELECT tile, access_ids, hashes FROM ONLY identity.ledger_tiles
                       WHERE batch = $1 AND level = $2 AND tile >= $3 ORDER BY tile LIMIT $4";
         let leaves = "SELECT leaf_index, access_id FROM ONLY identity.ledger_leaves WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
         let nodes = "SELECT index, hash FROM ONLY identity.ledger_nodes WHERE level = $1 AND index >= $2 ORDER BY index LIMIT $3";
         let anchors = "SELECT commit_id, tree_size, root_hash, checkpoint FROM ONLY identity.anchor_commits
                         WHERE (tree_size, commit_id) > ($1, $2) ORDER BY tree_size, commit_id LIMIT $3";
-        let expired = "SELECT partition, last_batch FROM ONLY identity.ledger_expired ORDER BY partition LIMIT $1";
+        let expired = "SELECT e.partition, e.last_batch, e.rows, e.tree_size, e.expired_at, l.event_digest,
+                              NOT EXISTS (SELECT FROM identity.pii_access_log o WHERE o.access_id = e.access_id),
+                              pg_catalog.to_char(e.expired_at AT TIME ZONE 'UTC', 'YYYY-MM')
+                         FROM ONLY identity.ledger_expired e
+                         LEFT JOIN identity.pii_access_log l ON l.access_id = e.access_id AND l.accessor_kind = 'log_expire' AND l.outcome = 'committed'
+                        ORDER BY e.expired_at DESC, e.partition DESC LIMIT $1";
         let seal_types = [
             Type::INT8,
             Type::INT8,
@@ -74,6 +82,16 @@ impl Ledger {
             Type::INT8,
         ];
         let anchor_types = [Type::INT8, Type::INT8, Type::BYTEA, Type::TEXT];
+        let expired_types = [
+            Type::TEXT,
+            Type::INT8,
+            Type::INT8,
+            Type::INT8,
+            Type::TIMESTAMPTZ,
+            Type::BYTEA,
+            Type::BOOL,
+            Type::TEXT,
+        ];
         Ok(Self {
             next_cut: prepare(client, next_cut, &[Type::INT8]).await?,
             heads: prepare(client, heads, &[Type::INT4, Type::INT8, Type::BYTEA]).await?,
@@ -82,7 +100,7 @@ impl Ledger {
             leaves: prepare(client, leaves, &[Type::INT8, Type::INT8]).await?,
             nodes: prepare(client, nodes, &[Type::INT8, Type::BYTEA]).await?,
             anchors: prepare(client, anchors, &anchor_types).await?,
-            expired: prepare(client, expired, &[Type::TEXT, Type::INT8]).await?,
+            expired: prepare(client, expired, &expired_types).await?,
             waiting: Vec::new(),
         })
     }
@@ -189,16 +207,48 @@ impl Ledger {
         .await
     }
 
-    pub async fn expired(&self, client: &Client) -> Result<Vec<Expired>, Failure> {
-        collect(client, &self.expired, &[&MAX_SEALS], |row| {
-            let partition = get::<&str>(row, 0).filter(|text| text.len() <= 16)?;
-            Some(Expired {
-                partition: partition.into(),
-                last_batch: get::<Natural>(row, 1)?.u64(),
-            })
+    /// The months that were dropped as an event in the log has it. An event may be gone itself, if its month has expired later.
+    pub async fn expired(
+        &self,
+        client: &Client,
+        installation: &[u8; 16],
+    ) -> Result<Vec<Expired>, Failure> {
+        let mut known = Vec::<Expired>::new();
+        for_each(client, &self.expired, &[&MAX_SEALS], |row| {
+            if let Some((expired, digest)) = expired(row, installation) {
+                let gone = get(row, 6) == Some(true)
+                    && get::<&str>(row, 7).is_some_and(|month| {
+                        *expired.partition < *month
+                            && known.iter().any(|later| later.partition == month)
+                    });
+                if get::<Digest>(row, 5) == Some(digest) || gone {
+                    known.push(expired);
+                }
+            }
+            Ok(())
         })
-        .await
+        .await?;
+        Ok(known)
     }
+}
+
+/// A month that was dropped, and what its event must say.
+fn expired(row: &Row, installation: &[u8; 16]) -> Option<(Expired, Digest)> {
+    let partition = get::<&str>(row, 0).filter(|text| text.len() <= 16)?;
+    let [last_batch, rows, tree_size] = [1, 2, 3].map(|column| get::<i64>(row, column));
+    let pairs = [
+        ("partition", partition),
+        ("rows", &rows?.to_string()),
+        ("last_batch", &last_batch?.to_string()),
+        ("tree_size", &tree_size?.to_string()),
+        ("expired_at", &moment::text(get::<Moment>(row, 4)?.0)),
+    ];
+    let digest = event_digest(installation, AccessorKind::LogExpire.as_str(), &pairs);
+    let expired = Expired {
+        partition: partition.into(),
+        last_batch: u64::try_from(last_batch?).ok()?,
+    };
+    Some((expired, digest))
 }
 
 /// What can be read of an answer.

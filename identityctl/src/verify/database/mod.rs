@@ -123,7 +123,7 @@ fn follow(
 ) -> Result<Summary, Failure> {
     let expired = database
         .runtime
-        .block_on(database.ledger.expired(database.client))?;
+        .block_on(database.ledger.expired(database.client, installation))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = since_epoch.map_or(0, |passed| {
         i64::try_from(passed.as_micros()).unwrap_or(i64::MAX)
