@@ -4,9 +4,9 @@
 
 -- One row for each batch: the rows of one month that a cut took in. `leaf` holds the exact bytes of its leaf in the tree.
 CREATE TABLE identity.ledger_seals (
-    batch      bigint           NOT NULL PRIMARY KEY CHECK (batch > 0),
-    cut        bigint           NOT NULL CHECK (cut > 0),
-    leaf_index bigint           NOT NULL UNIQUE CHECK (leaf_index >= 0),
+    batch      bigint           NOT NULL PRIMARY KEY,
+    cut        bigint           NOT NULL,
+    leaf_index bigint           NOT NULL UNIQUE,
     partition  text COLLATE "C" NOT NULL,
     batch_rows bigint           NOT NULL,
     batch_root bytea            NOT NULL,
@@ -18,10 +18,10 @@ SELECT pg_catalog.pg_extension_config_dump('identity.ledger_seals', '');
 
 -- How far each lane had come: a row for each lane that moved in a cut. The smallest head that a row does not lie beyond is of the row's cut.
 CREATE TABLE identity.ledger_heads (
-    lane int    NOT NULL CHECK (lane >= 0),
-    seq  bigint NOT NULL CHECK (seq > 0),
+    lane int    NOT NULL,
+    seq  bigint NOT NULL,
     mac  bytea  NOT NULL,
-    cut  bigint NOT NULL CHECK (cut > 0),
+    cut  bigint NOT NULL,
     PRIMARY KEY (lane, seq)
 );
 CREATE INDEX ledger_heads_cut ON identity.ledger_heads (cut, lane);
@@ -30,10 +30,10 @@ SELECT pg_catalog.pg_extension_config_dump('identity.ledger_heads', '');
 -- The batches' own trees, as tiles of up to 256 hashes: level 0 holds the leaf hashes of rows, level 1 the roots of full tiles of level 0, and so on.
 -- Hashes do not compress, so they lie beside the row as they are.
 CREATE TABLE identity.ledger_tiles (
-    batch      bigint   NOT NULL CHECK (batch > 0),
-    level      smallint NOT NULL CHECK (level >= 0),
-    tile       bigint   NOT NULL CHECK (tile >= 0),
-    access_ids bigint[] CHECK ((level = 0) = (access_ids IS NOT NULL) AND pg_catalog.array_position(access_ids, NULL) IS NULL),
+    batch      bigint   NOT NULL,
+    level      smallint NOT NULL,
+    tile       bigint   NOT NULL,
+    access_ids bigint[] CHECK ((level = 0) = (access_ids IS NOT NULL)),
     hashes     bytea    NOT NULL,
     PRIMARY KEY (batch, level, tile)
 );
@@ -44,7 +44,7 @@ SELECT pg_catalog.pg_extension_config_dump('identity.ledger_tiles', '');
 
 -- What each leaf of the tree is: a row of the log of the Merkle class, or, without an access_id, a seal.
 CREATE TABLE identity.ledger_leaves (
-    leaf_index bigint NOT NULL PRIMARY KEY CHECK (leaf_index >= 0),
+    leaf_index bigint NOT NULL PRIMARY KEY,
     access_id  bigint UNIQUE
 );
 SELECT pg_catalog.pg_extension_config_dump('identity.ledger_leaves', '');
@@ -52,8 +52,8 @@ SELECT pg_catalog.pg_extension_config_dump('identity.ledger_leaves', '');
 -- The tree's complete subtrees: `index` counts those of one level, level 0 holds the leaf hashes. A node never changes once it is there, so every
 -- size that the tree ever had can still be proven.
 CREATE TABLE identity.ledger_nodes (
-    level smallint NOT NULL CHECK (level >= 0),
-    index bigint   NOT NULL CHECK (index >= 0),
+    level smallint NOT NULL,
+    index bigint   NOT NULL,
     hash  bytea    NOT NULL,
     PRIMARY KEY (level, index)
 );

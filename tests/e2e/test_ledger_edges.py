@@ -68,20 +68,10 @@ def test_a_row_of_the_last_lane_stops_nobody(told):
 
 @pytest.mark.parametrize("statement, check", [
     ("INSERT INTO identity.ledger_leaves VALUES (9223372036854775807, 5)", "tree"),
-    ("ALTER TABLE identity.ledger_tiles DROP CONSTRAINT ledger_tiles_check; "
-     "UPDATE identity.ledger_tiles SET access_ids = ARRAY[NULL::bigint] || access_ids[2:] WHERE level = 0", "seals"),
+    ("UPDATE identity.ledger_tiles SET access_ids = ARRAY[NULL::bigint] || access_ids[2:] WHERE level = 0", "seals"),
 ], ids=["leaf beyond all", "tile with a null"])
 def test_a_hostile_number_is_a_finding_and_no_end_of_verification(told, statement, check):
-    assert check in found(told, *statement.split("; "))
-
-
-@pytest.mark.parametrize("table, values", [
-    ("ledger_heads", "1, 5, '', 0"), ("ledger_heads", "1, 0, '', 1"), ("ledger_leaves", "-1, NULL"), ("ledger_nodes", "-1, 0, ''"),
-    ("ledger_tiles", "1, 0, 999, ARRAY[NULL::bigint], ''"), ("ledger_tiles", "0, 1, 0, NULL, ''"),
-])
-def test_numbers_that_no_seal_writes_are_not_taken(told, table, values):
-    with pytest.raises(Exception, match="check constraint"):
-        told.sql(f"INSERT INTO identity.{table} VALUES ({values})")
+    assert check in found(told, statement)
 
 
 @pytest.mark.parametrize("policy", [

@@ -207,28 +207,33 @@ impl Ledger {
         .await
     }
 
-    /// The months that were dropped as an event in the log has it. An event may be gone itself, if its month has expired later.
+    /// The months that were dropped as an event in the log has it, and those of which there is no such event. An event may be gone itself, if its
+    /// month has expired later.
     pub async fn expired(
         &self,
         client: &Client,
         installation: &[u8; 16],
-    ) -> Result<Vec<Expired>, Failure> {
-        let mut known = Vec::<Expired>::new();
+    ) -> Result<(Vec<Expired>, Vec<String>), Failure> {
+        let (mut known, mut unrecorded) = (Vec::<Expired>::new(), Vec::new());
         for_each(client, &self.expired, &[&MAX_SEALS], |row| {
-            if let Some((expired, digest)) = expired(row, installation) {
-                let gone = get(row, 6) == Some(true)
-                    && get::<&str>(row, 7).is_some_and(|month| {
-                        *expired.partition < *month
-                            && known.iter().any(|later| later.partition == month)
-                    });
-                if get::<Digest>(row, 5) == Some(digest) || gone {
-                    known.push(expired);
-                }
+            let Some((expired, digest)) = expired(row, installation) else {
+                unrecorded.push("one that cannot be read".into());
+                return Ok(());
+            };
+            let gone = get(row, 6) == Some(true)
+                && get::<&str>(row, 7).is_some_and(|month| {
+                    *expired.partition < *month
+                        && known.iter().any(|later| later.partition == month)
+                });
+            if get::<Digest>(row, 5) == Some(digest) || gone {
+                known.push(expired);
+            } else {
+                unrecorded.push(expired.partition);
             }
             Ok(())
         })
         .await?;
-        Ok(known)
+        Ok((known, unrecorded))
     }
 }
 

@@ -121,7 +121,7 @@ fn follow(
     installation: &[u8; 16],
     report: &mut Report,
 ) -> Result<Summary, Failure> {
-    let expired = database
+    let (expired, unrecorded) = database
         .runtime
         .block_on(database.ledger.expired(database.client, installation))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -134,12 +134,19 @@ fn follow(
         now,
     };
     let mut failed = [false; Check::ALL.len()];
-    let summary = replay(database, &context, &mut |finding| {
-        let check = finding.fault.check();
+    let mut bad = |check: Check, detail: &str| {
         if let Some(failed) = failed.get_mut(check as usize) {
             *failed = true;
         }
-        report.bad(check.as_str(), &finding.to_string());
+        report.bad(check.as_str(), detail);
+    };
+    for month in unrecorded {
+        let detail =
+            format!("month {month}: it is said to have expired, and the log has no record of that");
+        bad(Check::Seals, &detail);
+    }
+    let summary = replay(database, &context, &mut |finding| {
+        bad(finding.fault.check(), &finding.to_string());
     })?;
     for (check, _) in Check::ALL.iter().zip(failed).filter(|(_, failed)| !failed) {
         report.good(check.as_str(), &good(*check, &summary, expired.len()));
