@@ -30,12 +30,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// Reads the [`hex`] of exactly `N` bytes.
 pub(crate) fn array_from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes().chunks_exact(2);
-    if digits.len() != N || !digits.remainder().is_empty() {
-        return None;
-    }
     let mut bytes = [0; N];
-    for (to, pair) in bytes.iter_mut().zip(digits) {
+    for (to, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         *to = u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     (hex(&bytes) == text).then_some(bytes)
