@@ -1,8 +1,9 @@
 //! Bucket locks: a read holds its subject's bucket shared from before it looks until it has decrypted; whoever erases a subject, or changes what
-//! a read is decided by, holds it exclusively until commit. So no decryption starts after such a change has committed.
+//! a read is decided by, holds it exclusively when it commits. So no decryption starts after such a change has committed.
 //!
-//! Lock order: the bucket before the snapshot, and before any row. The tag is a user lock whose last field SQL's advisory
-//! functions cannot produce (they write 1 or 2), so no session can take or release it.
+//! Each bucket has a second lock, which keeps writers apart and which no read asks for. A writer takes that one first, before the snapshot and any
+//! row, and the other one then or later, but never without it: an erasure of many subjects lets reads go on until the moment before it commits.
+//! The tag is a user lock whose last field SQL's advisory functions cannot produce (they write 1 or 2), so no session can take or release it.
 
 use pgrx::pg_sys;
 
@@ -13,6 +14,8 @@ const CONSENT_VERSIONS: u32 = BUCKETS;
 const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 /// And of those who seal the log.
 const SEALING: u32 = BUCKETS + 2;
+/// Numbers from here on are the buckets once more, for writers.
+const WRITERS: u32 = 2 * BUCKETS;
 const TAG: u16 = 0x1DB0;
 
 /// Runs `work` with the subject's bucket held shared.
@@ -66,9 +69,34 @@ pub fn shared_many<T>(candidates: &[[u8; 16]], work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Takes the subject's bucket exclusively until the transaction ends.
+/// Keeps writers and reads of the subject's bucket out until the transaction ends.
 pub fn exclusive(candidate: &[u8; 16]) {
+    keep_writers_out(candidate);
     take(number(candidate));
+}
+
+/// Keeps writers of the subject's bucket out until the transaction ends. Reads go on.
+pub fn keep_writers_out(candidate: &[u8; 16]) {
+    take(of_writers(number(candidate)));
+}
+
+/// The same if no other writer is in the bucket now; otherwise `false`, without waiting.
+pub fn try_keep_writers_out(candidate: &[u8; 16]) -> bool {
+    let tag = numbered(of_writers(number(candidate)));
+    // SAFETY: a transaction-level lock.
+    let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
+    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Waits for the reads that are in the buckets of these subjects, and keeps new ones out until the transaction ends. Writers are out already: so
+/// nobody who holds one of these locks waits for anything that we hold.
+pub fn keep_reads_out(candidates: &[[u8; 16]]) {
+    let mut buckets = candidates.iter().map(number).collect::<Vec<_>>();
+    buckets.sort_unstable();
+    buckets.dedup();
+    for bucket in buckets {
+        take(bucket);
+    }
 }
 
 /// Takes the one lock of those who write consent versions, until the transaction ends.
@@ -96,6 +124,10 @@ fn number(candidate: &[u8; 16]) -> u32 {
     // The end of a UUID v7 is random.
     let [.., a, b, c, d] = *candidate;
     u32::from_be_bytes([a, b, c, d]) % BUCKETS
+}
+
+fn of_writers(bucket: u32) -> u32 {
+    WRITERS + bucket
 }
 
 fn numbered(number: u32) -> pg_sys::LOCKTAG {

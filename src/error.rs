@@ -63,6 +63,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             "the row is not sealed yet",
             "Try again after the next identity.ledger_seal().",
         ),
+        Reason::ForgetFailed => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "a registered table of an application could not be cleaned, so nothing was erased",
+            "Table and cause are in the server log. Mend it, or take the table off the register, and try again.",
+        ),
         Reason::ReadOnly => (
             ERRCODE_READ_ONLY_SQL_TRANSACTION,
             "a read needs to write its access row, and nothing can be written here",
@@ -107,6 +112,16 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the purpose does not reach health information",
             "Every field of a healthcare or unclassified subject is health information: it needs a purpose with phi_access.",
+        ),
+        Reason::Authority => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "no retention policy in effect is of that name and covers this subject",
+            "Give the schedule_version of identity.retention_policies for the subject's vertical; its schedule must be in effect.",
+        ),
+        Reason::RetentionSchedule => (
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "no published retention schedule covers biometrics of this subject",
+            "A DBA publishes a schedule in identity.consent_versions, and a policy of kind biometric under it in identity.retention_policies.",
         ),
         Reason::CallerRevoked => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -157,6 +172,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             ERRCODE_NO_DATA_FOUND,
             "the subject has been erased",
             "Drop the id and whatever was cached for it.",
+        ),
+        Reason::BiometricAlreadyCollected => (
+            ERRCODE_UNIQUE_VIOLATION,
+            "biometrics of this subject were collected already",
+            "They are collected once. To collect anew, have them erased first: identity.biometric_erase(candidate_id, reason).",
         ),
         Reason::RateLimited => (
             ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,

@@ -19,6 +19,8 @@ words! {
         PreparedTransaction = "prepared_transaction",
         /// A row of the log that no seal has taken in yet.
         NotSealed = "not_sealed",
+        /// A registered table of an application could not be cleaned.
+        ForgetFailed = "forget_failed",
         /// A standby or a read-only transaction: no record can be written.
         ReadOnly = "read_only",
         /// Neither a Unix socket nor TLS with a verified client certificate.
@@ -37,6 +39,10 @@ words! {
         Consent = "consent",
         /// Protected health information, and the purpose has no `phi_access`.
         PhiAccess = "phi_access",
+        /// No policy in effect allows what was to be done under it.
+        Authority = "authority",
+        /// No retention schedule is published for biometrics of such a subject.
+        RetentionSchedule = "retention_schedule",
         /// The caller's login is revoked.
         CallerRevoked = "caller_revoked",
         /// UPDATE, DELETE or TRUNCATE of an append-only table.
@@ -57,6 +63,8 @@ words! {
         SubjectUnavailable = "subject_unavailable",
         /// The subject was erased.
         SubjectErased = "subject_erased",
+        /// The subject's biometrics were collected before, and not erased since.
+        BiometricAlreadyCollected = "biometric_already_collected",
         /// More calls a second under this purpose than it allows.
         RateLimited = "rate_limited",
         /// The caller has had its rows of the day under this purpose.

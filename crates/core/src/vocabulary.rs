@@ -238,5 +238,23 @@ words! {
         SettingsChange = "settings_change",
         /// A month of the log was dropped because its time was over.
         LogExpire = "log_expire",
+        /// Somebody asked that a subject be erased.
+        ErasureRequest = "erasure_request",
+        /// A subject was erased.
+        Erasure = "erasure",
+        /// A subject's consent ran out.
+        ConsentExpiry = "consent_expiry",
+        /// How long a kind of data is kept was changed.
+        RetentionPolicy = "retention_policy",
+        /// Biometrics of a subject were collected.
+        BiometricAttach = "biometric_attach",
+        /// Biometrics of a subject were classified.
+        BiometricClassify = "biometric_classify",
+        /// Biometrics of a subject were destroyed.
+        BiometricErase = "biometric_erase",
+        /// An application's table is cleaned when a subject is erased.
+        ForgetRegister = "forget_register",
+        /// It no longer is.
+        ForgetUnregister = "forget_unregister",
     }
 }
