@@ -78,3 +78,10 @@ ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER 
 ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
+
+-- Erasing: none returns PII.
+ALTER TABLE identity.erasure_requests                                     OWNER TO identity_owner;
+ALTER FUNCTION identity.erasure_request(uuid, text)                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.erasure_authorise(uuid, text)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.erasure_status(uuid)                              OWNER TO identity_keeper;
+ALTER FUNCTION identity.erasure_receipt(uuid)                             OWNER TO identity_keeper;

@@ -110,3 +110,10 @@ CREATE POLICY keeper_reads ON identity.anchor_commits FOR SELECT TO identity_kee
 CREATE POLICY keeper_adds  ON identity.anchor_commits FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_reads ON identity.ledger_expired FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.ledger_expired FOR INSERT TO identity_keeper WITH CHECK (true);
+
+-- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
+ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.erasure_requests FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.erasure_requests FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_removes ON identity.subject_texts    FOR DELETE TO identity_keeper USING (true);

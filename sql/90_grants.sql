@@ -114,3 +114,12 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
+
+-- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
+GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
+GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
+GRANT EXECUTE ON FUNCTION identity.erasure_status(uuid), identity.erasure_receipt(uuid) TO identity_gateway, identity_auditor, identity_legal;
+GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
+GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
+    ON identity.erasure_requests TO identity_keeper;
+GRANT DELETE ON identity.subject_texts TO identity_keeper;

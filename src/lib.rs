@@ -9,6 +9,7 @@
 //! | [`caller_revocation`] | logins that are shut out of every call |
 //! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
+//! | [`erasure`] | requests, the erasure of a subject, receipts |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
 //! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks on subjects, and of those who write policy |
@@ -36,6 +37,7 @@ mod caller_revocation;
 mod clock;
 mod columns;
 mod consent;
+mod erasure;
 mod error;
 mod gucs;
 mod json;
