@@ -78,3 +78,9 @@ ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER 
 ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
+
+-- Retention.
+ALTER TABLE identity.retention_policies                                   OWNER TO identity_owner;
+ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;
+ALTER FUNCTION identity._retention_policy_checked()                       OWNER TO identity_keeper;
+ALTER FUNCTION identity._retention_policy_recorded()                      OWNER TO identity_keeper;

@@ -114,3 +114,10 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
+
+-- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
+GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
+GRANT SELECT ON identity.retention_policies TO identity_keeper;
+GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
+GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
+GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
