@@ -123,3 +123,9 @@ GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
 GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
     ON identity.erasure_requests TO identity_keeper;
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
+-- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
+GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
+GRANT SELECT ON identity.retention_policies TO identity_keeper;
+GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
+GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
+GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
