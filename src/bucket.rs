@@ -7,6 +7,8 @@
 
 use pgrx::pg_sys;
 
+use crate::transaction;
+
 /// Bounds how many locks an erasure of many subjects needs.
 const BUCKETS: u32 = 1024;
 /// Numbers that no subject's bucket has: locks of those who write policy.
@@ -84,6 +86,7 @@ pub fn keep_writers_out(candidate: &[u8; 16]) {
 
 /// The same if no other writer is in the bucket now; otherwise `false`, without waiting.
 pub fn try_keep_writers_out(candidate: &[u8; 16]) -> bool {
+    transaction::must_end();
     let tag = numbered(of_writers(number(candidate)));
     // SAFETY: a transaction-level lock.
     let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
@@ -122,6 +125,7 @@ pub fn sealing() {
 }
 
 fn take(number: u32) {
+    transaction::must_end();
     let tag = numbered(number);
     // SAFETY: a transaction-level lock.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };

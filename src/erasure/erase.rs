@@ -117,13 +117,8 @@ fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Su
             continue;
         };
         let subject = subject(&rows, row, reason);
-        let of_another = |request: &[u8; 16]| !subject.asked || *request != subject.request;
-        if !asked
-            .get(&candidate)
-            .copied()
-            .flatten()
-            .is_some_and(|request| of_another(&request))
-        {
+        let request = asked.get(&candidate).copied().flatten();
+        if request.is_none_or(|request| subject.asked && request == subject.request) {
             subjects.insert(candidate, subject);
         }
     }
