@@ -25,6 +25,8 @@ static UNGUARDED: Statement = Statement::read(
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'append_only' AND t.tgenabled = 'A')
           OR c.relname = 'purpose_versions' AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'supersede_only' AND t.tgenabled = 'A')
+          OR c.relname = 'retention_policies' AND (
+                SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname IN ('checked', 'recorded') AND t.tgenabled = 'A') <> 2
           OR NOT (c.relrowsecurity AND c.relforcerowsecurity)
           OR EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid
                         AND (NOT p.polpermissive OR p.polname = 'keeper_reads' AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) <> 'true'))
