@@ -115,12 +115,11 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
 
--- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
-GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
-GRANT SELECT ON identity.retention_policies TO identity_keeper;
-GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
-GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
-GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
+-- Tables of applications are put on the register by a DBA who also owns them; the functions see to the second half.
+GRANT EXECUTE ON FUNCTION identity.forget_register(regclass, name, text, name[]), identity.forget_unregister(regclass) TO identity_dba;
+GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
+GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
+GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
 -- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
 GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
@@ -131,3 +130,9 @@ GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_ls
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
 GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean) TO identity_worker;
+-- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
+GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
+GRANT SELECT ON identity.retention_policies TO identity_keeper;
+GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
+GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
+GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;

@@ -1,19 +1,56 @@
-//! Work that may fail without taking the transaction along.
+//! Work that is undone by itself: the transaction it is part of goes on.
+
+use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{PgTryBuilder, errcodes::PgSqlErrorCode};
 
-/// Runs `work` in a subtransaction of its own, which is rolled back if it answers an `Err`: what it changed is undone, and the locks that it took
-/// are free. An ERROR ends the transaction as it always does.
-pub fn attempt<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    // SAFETY: inside a transaction; memory context and resource owner are put back. On ERROR the end of the transaction ends the subtransaction.
+/// Runs `work` in a subtransaction. What it did stays if it gives a value, and is undone if it gives an error or raises one. Of an error that is
+/// raised only the code comes back: its words may quote a value. `work` must leave SPI, snapshots and settings as it found them when it succeeds.
+pub fn attempt<T, E>(
+    work: impl FnOnce() -> Result<T, E>,
+    raised: fn(PgSqlErrorCode) -> E,
+) -> Result<T, E> {
+    // SAFETY: a transaction is open; memory context and resource owner are put back to what they were before, however `work` ended.
+    unsafe {
+        let (memory, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(memory);
+        let outcome = PgTryBuilder::new(AssertUnwindSafe(work))
+            .catch_others(|error| {
+                let (CaughtError::PostgresError(report)
+                | CaughtError::ErrorReport(report)
+                | CaughtError::RustPanic {
+                    ereport: report, ..
+                }) = error;
+                Err(raised(report.sql_error_code()))
+            })
+            .execute();
+        pg_sys::MemoryContextSwitchTo(memory);
+        if outcome.is_ok() {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(memory);
+        pg_sys::CurrentResourceOwner = owner;
+        outcome
+    }
+}
+
+/// The same, but an error that is raised is nobody's to swallow here: it ends the transaction as it always does.
+pub fn unless_refused<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    // SAFETY: as above; on ERROR the end of the transaction ends the subtransaction.
     unsafe {
         let (memory, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(memory);
         let outcome = work();
-        match outcome {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        if outcome.is_ok() {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
         pg_sys::MemoryContextSwitchTo(memory);
         pg_sys::CurrentResourceOwner = owner;

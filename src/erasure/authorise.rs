@@ -4,7 +4,6 @@ use identity_core::reason::Reason;
 use identity_core::vocabulary::AccessorKind;
 use pgrx::pg_sys;
 
-use super::elsewhere::in_effect;
 use super::erase::{Ground, Wanted, erase};
 use super::receipt::receipt;
 use super::record::{Standing, by_id};
@@ -13,6 +12,7 @@ use crate::call::Call;
 use crate::json_text::jsonb;
 use crate::keys::region::Keys;
 use crate::query::{connected, with_latest_snapshot};
+use crate::retention::policy::{Kind, in_effect};
 use crate::sql_function::{Arguments, sql_function, uuid};
 use crate::subject::vertical::look;
 use crate::{bucket, error};
@@ -44,7 +44,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
 fn fulfil(call: &mut Call, keys: &Keys, asked: &Standing, authority: &str) {
     let subject =
         look(call, &asked.candidate).unwrap_or_else(|| call.refuse(Reason::SubjectUnavailable));
-    let policy = in_effect(subject.vertical);
+    let policy = in_effect(subject.vertical, Kind::General);
     if asked.state != "requested" || policy.is_none_or(|policy| policy.schedule != authority) {
         call.refuse(Reason::Authority);
     }

@@ -92,7 +92,7 @@ fn erase_or_divide(
         })
         .collect::<Vec<_>>();
     match (
-        subtransaction::attempt(|| erase(call, keys, &wanted, ground)),
+        subtransaction::unless_refused(|| erase(call, keys, &wanted, ground)),
         candidates,
     ) {
         (Ok(erased), _) => ended.done += erased.len(),

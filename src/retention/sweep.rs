@@ -151,7 +151,7 @@ pub fn batch(call: &mut Call, keys: &Keys, sweep: Sweep, most: i32) -> Batch {
 
 /// Looks what the next batch would do, and gives every lock back.
 fn rehearse(sweep: Sweep, most: i32) -> Batch {
-    let undone = subtransaction::attempt(|| {
+    let undone = subtransaction::unless_refused(|| {
         let plan = Plan::make(sweep, most);
         let mine = plan.lock();
         let due = with_latest_snapshot(|| plan.still_due(sweep, &mine));
