@@ -90,6 +90,9 @@ ALTER FUNCTION identity.erasure_request(uuid, text)                       OWNER 
 ALTER FUNCTION identity.erasure_authorise(uuid, text)                     OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_status(uuid)                              OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_receipt(uuid)                             OWNER TO identity_keeper;
+ALTER TABLE identity.sweep_progress                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
 -- Retention.
 ALTER TABLE identity.retention_policies                                   OWNER TO identity_owner;
 ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;

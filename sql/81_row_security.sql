@@ -134,3 +134,14 @@ CREATE POLICY dba_changes  ON identity.retention_policies       FOR UPDATE TO id
 CREATE POLICY dba_removes  ON identity.retention_policies       FOR DELETE TO identity_dba USING (true);
 CREATE POLICY policy_reads ON identity.retention_policy_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.retention_policy_changes FOR INSERT TO identity_keeper WITH CHECK (true);
+-- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
+ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.erasure_requests FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.erasure_requests FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_removes ON identity.subject_texts    FOR DELETE TO identity_keeper USING (true);
+-- Where a sweep has come to is the id of a subject: nobody's to see but the keeper's functions.
+ALTER TABLE identity.sweep_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.sweep_progress FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.sweep_progress FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.sweep_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);

@@ -128,6 +128,8 @@ GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
 GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
     ON identity.erasure_requests TO identity_keeper;
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
+GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean) TO identity_worker;
 -- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
 GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
 GRANT SELECT ON identity.retention_policies TO identity_keeper;

@@ -1,5 +1,5 @@
 //! The maintenance process: keeps partitions ahead, numbers the changes of subjects, records the settings in force at each start and after each
-//! reload that changed one, and writes the notices of volume.
+//! reload that changed one, writes the notices of volume, and sweeps at night.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -18,6 +18,7 @@ use crate::limits::notices;
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
+use crate::retention::nightly::Night;
 use crate::subject::changes;
 use crate::{clock, gucs, json_text, lane, worker_process};
 
@@ -47,6 +48,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
     worker_process::connect();
     let mut recorded: Option<Settings> = None;
     let mut rounds_until_upkeep = 0;
+    let mut night = Night::new();
     while BackgroundWorker::wait_latch(Some(ROUND)) {
         if BackgroundWorker::sighup_received() {
             worker_process::reload_configuration();
@@ -73,6 +75,8 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         // After the settings: what a client can make fail (a NOTIFY queue that is full) must not keep an alarm back.
         notices::write_due();
         changes::number_committed();
+        // Last: they take the longest.
+        night.round();
     }
     worker_process::exit()
 }

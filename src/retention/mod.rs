@@ -2,4 +2,11 @@
 
 pub mod audit;
 pub mod change;
+mod consent;
+pub mod gauges;
+mod general;
+pub mod nightly;
+mod policies;
 pub mod policy;
+mod progress;
+mod sweep;
