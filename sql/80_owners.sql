@@ -78,3 +78,11 @@ ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER 
 ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
+
+-- Biometrics. The view reads as the keeper, who sees every row.
+ALTER TABLE identity.biometric_history                                    OWNER TO identity_owner;
+ALTER TABLE identity.files_to_destroy                                     OWNER TO identity_owner;
+ALTER VIEW identity.biometrics_due                                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_attach(uuid, text, text)                OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_classify(uuid, jsonb)                   OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_erase(uuid, text)                       OWNER TO identity_keeper;

@@ -114,3 +114,10 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
+
+-- Biometrics: a gateway collects, whoever answers for their end destroys. A file on the list is tried, and taken off it when it is gone.
+GRANT EXECUTE ON FUNCTION identity.biometric_attach(uuid, text, text), identity.biometric_classify(uuid, jsonb) TO identity_gateway;
+GRANT EXECUTE ON FUNCTION identity.biometric_erase(uuid, text) TO identity_worker, identity_legal;
+GRANT SELECT, INSERT ON identity.biometric_history TO identity_keeper;
+GRANT SELECT, INSERT, DELETE, UPDATE (tried_at, trouble) ON identity.files_to_destroy TO identity_keeper;
+GRANT DELETE ON identity.subject_texts TO identity_keeper;
