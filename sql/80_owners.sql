@@ -86,3 +86,8 @@ ALTER VIEW identity.biometrics_due                                        OWNER 
 ALTER FUNCTION identity.biometric_attach(uuid, text, text)                OWNER TO identity_keeper;
 ALTER FUNCTION identity.biometric_classify(uuid, jsonb)                   OWNER TO identity_keeper;
 ALTER FUNCTION identity.biometric_erase(uuid, text)                       OWNER TO identity_keeper;
+-- Retention.
+ALTER TABLE identity.retention_policies                                   OWNER TO identity_owner;
+ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;
+ALTER FUNCTION identity._retention_policy_checked()                       OWNER TO identity_keeper;
+ALTER FUNCTION identity._retention_policy_recorded()                      OWNER TO identity_keeper;

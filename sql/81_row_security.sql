@@ -121,3 +121,12 @@ CREATE POLICY keeper_adds    ON identity.files_to_destroy  FOR INSERT TO identit
 CREATE POLICY keeper_changes ON identity.files_to_destroy  FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_takes   ON identity.files_to_destroy  FOR DELETE TO identity_keeper USING (true);
 CREATE POLICY keeper_takes_biometrics ON identity.subject_texts FOR DELETE TO identity_keeper USING (kind = 'biometric');
+-- Retention is policy: the DBA writes it, who checks sees it.
+ALTER TABLE identity.retention_policies       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.retention_policy_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads ON identity.retention_policies       FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
+CREATE POLICY dba_adds     ON identity.retention_policies       FOR INSERT TO identity_dba WITH CHECK (true);
+CREATE POLICY dba_changes  ON identity.retention_policies       FOR UPDATE TO identity_dba USING (true) WITH CHECK (true);
+CREATE POLICY dba_removes  ON identity.retention_policies       FOR DELETE TO identity_dba USING (true);
+CREATE POLICY policy_reads ON identity.retention_policy_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.retention_policy_changes FOR INSERT TO identity_keeper WITH CHECK (true);

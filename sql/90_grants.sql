@@ -121,3 +121,9 @@ GRANT EXECUTE ON FUNCTION identity.biometric_erase(uuid, text) TO identity_worke
 GRANT SELECT, INSERT ON identity.biometric_history TO identity_keeper;
 GRANT SELECT, INSERT, DELETE, UPDATE (tried_at, trouble) ON identity.files_to_destroy TO identity_keeper;
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
+-- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
+GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
+GRANT SELECT ON identity.retention_policies TO identity_keeper;
+GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
+GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
+GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
