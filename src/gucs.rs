@@ -27,6 +27,13 @@ pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_00
 /// How long rows of the log are kept, in minutes. Sighup, and what the anchors are locked for: whoever runs SQL must not be able to shorten what can be
 /// asked of the past.
 pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTES_PER_DAY);
+/// Whether biometrics may be classified. Sighup and off: what a face says of somebody is worth more to others than to whoever asked for it, and no
+/// gateway must be able to begin with it by itself.
+pub static BIOMETRIC_CLASSIFICATIONS: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// The directory whose files are destroyed along with the biometrics that came in them. Postmaster and empty: the server unlinks what lies there, and nobody
+/// who runs SQL may say where that is.
+pub static BIOMETRIC_DIRECTORY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
 const MINUTES_PER_DAY: i32 = 1440;
 
 /// The words of `purpose_approval`, as the setting has them.
@@ -114,18 +121,39 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );
+    GucRegistry::define_bool_guc(
+        c"identity_pgx.biometric_classifications",
+        c"Lets biometric_classify() store what biometrics say of a subject, encrypted.",
+        c"Turning it on is recorded and shown by identity_status().",
+        &BIOMETRIC_CLASSIFICATIONS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"identity_pgx.biometric_directory",
+        c"Where uploaded biometrics lie that the server itself destroys; empty: nowhere.",
+        c"An absolute path without detours. A file there is destroyed only if its path carries its subject's id.",
+        &BIOMETRIC_DIRECTORY,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 7];
+pub type Settings = [(&'static str, String); 9];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
     let switch = |on: bool| String::from(if on { "on" } else { "off" });
     [
         ("allow_dev_keys", switch(ALLOW_DEV_KEYS.get())),
+        (
+            "biometric_classifications",
+            switch(BIOMETRIC_CLASSIFICATIONS.get()),
+        ),
+        ("biometric_directory", biometric_directory()),
         ("database", database()),
         ("log_retention", format!("{}min", LOG_RETENTION.get())),
         (
@@ -152,7 +180,9 @@ pub fn digest(installation: &[u8; 16], settings: &Settings) -> [u8; 32] {
 /// Whether this value of a setting protects less than the one before; at a start there is none before, and what counts is the weakest value.
 pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
     let strength = |value: &str| match (name, value) {
-        ("require_mtls", "off") | ("allow_dev_keys", "on") | ("purpose_approval", "none") => 0,
+        ("require_mtls", "off")
+        | ("allow_dev_keys" | "biometric_classifications", "on")
+        | ("purpose_approval", "none") => 0,
         ("purpose_approval", "sensitive") => 1,
         ("log_retention", kept) => kept
             .trim_end_matches("min")
@@ -172,5 +202,13 @@ pub fn database() -> String {
     DATABASE
         .get()
         .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// The directory of uploads that are ours to destroy, as it was written; empty if there is none.
+pub fn biometric_directory() -> String {
+    BIOMETRIC_DIRECTORY
+        .get()
+        .map(|path| path.to_string_lossy().into_owned())
         .unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
+use crate::biometric::files;
 use crate::keys::{self, region};
 use crate::ledger::{guards, partitions, progress};
 use crate::query::{Statement, connected, with_latest_snapshot};
@@ -157,6 +158,7 @@ fn fill(report: &mut Report) {
         None,
     );
 
+    biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
 
@@ -196,6 +198,23 @@ fn fill(report: &mut Report) {
     );
     let logging = STATEMENT_LOGGING.run(&mut []).get(0, 1).unwrap_or(true);
     report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
+}
+
+fn biometrics(report: &mut Report) {
+    report.check(
+        "biometric classifications",
+        !gucs::BIOMETRIC_CLASSIFICATIONS.get(),
+        ("off", "on"),
+        "identity_pgx.biometric_classifications is on",
+    );
+    let (waiting, oldest, trouble) = files::stuck();
+    let hint = trouble.map(|(access_id, word)| format!("access_id {access_id}: {word}"));
+    report.line(
+        "biometric files",
+        &format!("{waiting} to destroy"),
+        oldest,
+        hint.as_deref(),
+    );
 }
 
 /// A row that waits for its seal this long waits for somebody who does not come.

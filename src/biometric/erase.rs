@@ -6,7 +6,7 @@ use identity_core::field::FieldSet;
 use pgrx::pg_sys;
 
 use super::event::{ERASURE, Event, Kind};
-use super::files::{self, File};
+use super::files;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
 use crate::keys::region::Keys;
@@ -102,18 +102,12 @@ pub fn erase(
     let access_ids = call.append_batch(keys, &lines);
     call.shape = before;
 
-    let mut waiting = Vec::new();
-    for ((event, (candidate, path)), access_id) in events.iter().zip(uploads.iter()).zip(&access_ids) {
+    for ((event, (candidate, path)), access_id) in events.iter().zip(&uploads).zip(&access_ids) {
         event.keep(*access_id);
-        if let (Some(files::WAITING), Some(path)) = (event.file, path) {
-            waiting.push(File {
-                access_id: *access_id,
-                candidate: *candidate,
-                path: path.clone(),
-            });
+        if let Some(path) = path {
+            files::due(*access_id, candidate, path);
         }
     }
-    files::put_down(&waiting, now);
     access_ids
 }
 

@@ -76,11 +76,11 @@ static STUCK: Statement = Statement::read(
 );
 
 /// A file on the list.
-pub struct File {
+struct File {
     /// The event that it is destroyed for.
-    pub access_id: i64,
-    pub candidate: [u8; 16],
-    pub path: String,
+    access_id: i64,
+    candidate: [u8; 16],
+    path: String,
 }
 
 /// What a call has done, and what it has left.
@@ -98,14 +98,15 @@ pub fn fate(path: &str, candidate: &[u8; 16]) -> &'static str {
     }
 }
 
-/// Puts files on the list, in the transaction that erases. Runs inside its snapshot, as all of these but `destroy`.
-pub fn put_down(files: &[File], now: i64) {
-    for file in files {
+/// Puts a file on the list if it is ours to destroy, in the transaction that erases; the event of that has this access id. Runs inside the call's
+/// snapshot, as all of these but `destroy`.
+pub fn due(access_id: i64, candidate: &[u8; 16], path: &str) {
+    if fate(path, candidate) == WAITING {
         PUT_DOWN.run(&mut [
-            bind(file.access_id),
-            bind(pgrx::Uuid::from_bytes(file.candidate)),
-            bind(file.path.as_str()),
-            Some(pg_sys::Datum::from(now)),
+            bind(access_id),
+            bind(pgrx::Uuid::from_bytes(*candidate)),
+            bind(path),
+            Some(pg_sys::Datum::from(clock::now())),
         ]);
     }
 }
@@ -151,7 +152,7 @@ fn work_off(keys: &Keys) -> Destroyed {
         if clock::monotonic_nanos().saturating_sub(began) > MOST_NANOS {
             break;
         }
-        let Some((file, generation)) = due(&rows, row) else {
+        let Some((file, generation)) = committed(&rows, row) else {
             continue;
         };
         let outcome = match (path::directory(), path::place(&file.path, &file.candidate)) {
@@ -175,7 +176,7 @@ fn work_off(keys: &Keys) -> Destroyed {
 }
 
 /// The file in a row, unless this very transaction put it there: it may be rolled back yet.
-fn due(rows: &Rows, row: usize) -> Option<(File, i32)> {
+fn committed(rows: &Rows, row: usize) -> Option<(File, i32)> {
     let writer = u32::try_from(rows.get::<i64>(row, 5)?).ok()?;
     // SAFETY: looks through the current transaction's own ids.
     if unsafe { pg_sys::TransactionIdIsCurrentTransactionId(writer.into()) } {
