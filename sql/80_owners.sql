@@ -78,3 +78,8 @@ ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER 
 ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
+
+-- The scrub.
+ALTER TABLE identity.scrub_passes             OWNER TO identity_owner;
+ALTER TABLE identity.scrub_progress           OWNER TO identity_owner;
+ALTER FUNCTION identity.erasure_scrub(int)                                OWNER TO identity_keeper;

@@ -110,3 +110,15 @@ CREATE POLICY keeper_reads ON identity.anchor_commits FOR SELECT TO identity_kee
 CREATE POLICY keeper_adds  ON identity.anchor_commits FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_reads ON identity.ledger_expired FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.ledger_expired FOR INSERT TO identity_keeper WITH CHECK (true);
+
+-- The scrub's progress is the scrub's own.
+ALTER TABLE identity.scrub_passes   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.scrub_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.scrub_passes   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.scrub_passes   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.scrub_passes   FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.scrub_passes   FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY keeper_reads   ON identity.scrub_progress FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.scrub_progress FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.scrub_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.scrub_progress FOR DELETE TO identity_keeper USING (true);

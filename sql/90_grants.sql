@@ -114,3 +114,9 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
+
+-- The scrub keeps its progress and marks the requests it is done with; the worker has it run.
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_progress TO identity_keeper;
+GRANT SELECT, UPDATE (scrubbed_at, scrubbed_lsn) ON identity.erasure_requests TO identity_keeper;
+GRANT SELECT ON identity.forget_tables TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;

@@ -14,6 +14,8 @@ const CONSENT_VERSIONS: u32 = BUCKETS;
 const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 /// And of those who seal the log.
 const SEALING: u32 = BUCKETS + 2;
+/// And of whoever goes over the pages of erased subjects.
+const SCRUBBING: u32 = BUCKETS + 3;
 /// Numbers from here on are the buckets once more, for writers.
 const WRITERS: u32 = 2 * BUCKETS;
 const TAG: u16 = 0x1DB0;
@@ -82,10 +84,7 @@ pub fn keep_writers_out(candidate: &[u8; 16]) {
 
 /// The same if no other writer is in the bucket now; otherwise `false`, without waiting.
 pub fn try_keep_writers_out(candidate: &[u8; 16]) -> bool {
-    let tag = numbered(of_writers(number(candidate)));
-    // SAFETY: a transaction-level lock.
-    let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
-    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    try_take(of_writers(number(candidate)))
 }
 
 /// Waits for the reads that are in the buckets of these subjects, and keeps new ones out until the transaction ends. Writers are out already: so
@@ -112,6 +111,18 @@ pub fn vertical_patterns() {
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.
 pub fn sealing() {
     take(SEALING);
+}
+
+/// Takes the one lock of whoever goes over pages, until the transaction ends; `false`, without waiting, if somebody else has it.
+pub fn try_scrubbing() -> bool {
+    try_take(SCRUBBING)
+}
+
+fn try_take(number: u32) -> bool {
+    let tag = numbered(number);
+    // SAFETY: a transaction-level lock.
+    let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
+    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 fn take(number: u32) {

@@ -17,7 +17,8 @@ static UNGUARDED: Statement = Statement::read(
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),
                          ('volume_notices', true), ('notifications', true), ('ledger_seals', true), ('ledger_heads', true),
-                         ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true)) AS t (name, append_only))
+                         ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true),
+                         ('scrub_passes', false), ('scrub_progress', false)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (
