@@ -83,3 +83,14 @@ ALTER FUNCTION identity.ledger_expire()                                   OWNER 
 ALTER TABLE identity.scrub_passes             OWNER TO identity_owner;
 ALTER TABLE identity.scrub_progress           OWNER TO identity_owner;
 ALTER FUNCTION identity.erasure_scrub(int)                                OWNER TO identity_keeper;
+-- Erasing: none returns PII.
+ALTER TABLE identity.erasure_requests                                     OWNER TO identity_owner;
+ALTER FUNCTION identity.erasure_request(uuid, text)                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.erasure_authorise(uuid, text)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.erasure_status(uuid)                              OWNER TO identity_keeper;
+ALTER FUNCTION identity.erasure_receipt(uuid)                             OWNER TO identity_keeper;
+-- Retention.
+ALTER TABLE identity.retention_policies                                   OWNER TO identity_owner;
+ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;
+ALTER FUNCTION identity._retention_policy_checked()                       OWNER TO identity_keeper;
+ALTER FUNCTION identity._retention_policy_recorded()                      OWNER TO identity_keeper;

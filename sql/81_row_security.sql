@@ -122,3 +122,18 @@ CREATE POLICY keeper_reads   ON identity.scrub_progress FOR SELECT TO identity_k
 CREATE POLICY keeper_adds    ON identity.scrub_progress FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_changes ON identity.scrub_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_takes   ON identity.scrub_progress FOR DELETE TO identity_keeper USING (true);
+-- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
+ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.erasure_requests FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.erasure_requests FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_removes ON identity.subject_texts    FOR DELETE TO identity_keeper USING (true);
+-- Retention is policy: the DBA writes it, who checks sees it.
+ALTER TABLE identity.retention_policies       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.retention_policy_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads ON identity.retention_policies       FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
+CREATE POLICY dba_adds     ON identity.retention_policies       FOR INSERT TO identity_dba WITH CHECK (true);
+CREATE POLICY dba_changes  ON identity.retention_policies       FOR UPDATE TO identity_dba USING (true) WITH CHECK (true);
+CREATE POLICY dba_removes  ON identity.retention_policies       FOR DELETE TO identity_dba USING (true);
+CREATE POLICY policy_reads ON identity.retention_policy_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
+CREATE POLICY keeper_adds  ON identity.retention_policy_changes FOR INSERT TO identity_keeper WITH CHECK (true);

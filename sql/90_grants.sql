@@ -120,3 +120,17 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_pr
 GRANT SELECT, UPDATE (scrubbed_at, scrubbed_lsn) ON identity.erasure_requests TO identity_keeper;
 GRANT SELECT ON identity.forget_tables TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
+-- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
+GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
+GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
+GRANT EXECUTE ON FUNCTION identity.erasure_status(uuid), identity.erasure_receipt(uuid) TO identity_gateway, identity_auditor, identity_legal;
+GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
+GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
+    ON identity.erasure_requests TO identity_keeper;
+GRANT DELETE ON identity.subject_texts TO identity_keeper;
+-- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
+GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
+GRANT SELECT ON identity.retention_policies TO identity_keeper;
+GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
+GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
+GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;

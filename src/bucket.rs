@@ -16,6 +16,8 @@ const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 const SEALING: u32 = BUCKETS + 2;
 /// And of whoever goes over the pages of erased subjects.
 const SCRUBBING: u32 = BUCKETS + 3;
+/// And of those who write retention policies; sweeps share it, so that none goes by a policy that is no more.
+const RETENTION_POLICIES: u32 = BUCKETS + 16;
 /// Numbers from here on are the buckets once more, for writers.
 const WRITERS: u32 = 2 * BUCKETS;
 const TAG: u16 = 0x1DB0;
@@ -106,6 +108,11 @@ pub fn consent_versions() {
 /// Takes the one lock of those who write patterns, until the transaction ends.
 pub fn vertical_patterns() {
     take(VERTICAL_PATTERNS);
+}
+
+/// Takes the one lock of those who write retention policies, until the transaction ends.
+pub fn retention_policies() {
+    take(RETENTION_POLICIES);
 }
 
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.

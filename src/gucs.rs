@@ -27,6 +27,9 @@ pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_00
 /// How long rows of the log are kept, in minutes. Sighup, and what the anchors are locked for: whoever runs SQL must not be able to shorten what can be
 /// asked of the past.
 pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTES_PER_DAY);
+/// How long backups are kept, in minutes: what a receipt promises about them. Sighup: whoever runs SQL must not be able to promise what the backups do not
+/// keep. The server cannot see them, so this is a statement of whoever runs it; longer is weaker, since what was erased lies there for longer.
+pub static BACKUP_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * MINUTES_PER_DAY);
 const MINUTES_PER_DAY: i32 = 1440;
 
 /// The words of `purpose_approval`, as the setting has them.
@@ -114,18 +117,29 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );
+    GucRegistry::define_int_guc(
+        c"identity_pgx.backup_retention",
+        c"How long backups of this database are kept, archived WAL included.",
+        c"Receipts of erasures say until when a backup may hold a residue. Making it longer is recorded as a weakening.",
+        &BACKUP_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 7];
+pub type Settings = [(&'static str, String); 8];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
     let switch = |on: bool| String::from(if on { "on" } else { "off" });
     [
         ("allow_dev_keys", switch(ALLOW_DEV_KEYS.get())),
+        ("backup_retention", format!("{}min", BACKUP_RETENTION.get())),
         ("database", database()),
         ("log_retention", format!("{}min", LOG_RETENTION.get())),
         (
@@ -154,17 +168,21 @@ pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
     let strength = |value: &str| match (name, value) {
         ("require_mtls", "off") | ("allow_dev_keys", "on") | ("purpose_approval", "none") => 0,
         ("purpose_approval", "sensitive") => 1,
-        ("log_retention", kept) => kept
-            .trim_end_matches("min")
-            .parse::<i64>()
-            .unwrap_or(i64::MIN),
+        ("log_retention", kept) => minutes(kept).unwrap_or(i64::MIN),
+        ("backup_retention", kept) => -minutes(kept).unwrap_or(i64::MAX),
         ("service_daily_ceiling", ceiling) => -ceiling.parse::<i64>().unwrap_or(i64::MAX),
         _ => 2,
     };
     match before {
         Some(before) => strength(after) < strength(before),
-        None => name != "service_daily_ceiling" && strength(after) == 0,
+        None => {
+            !["service_daily_ceiling", "backup_retention"].contains(&name) && strength(after) == 0
+        }
     }
+}
+
+fn minutes(setting: &str) -> Option<i64> {
+    setting.trim_end_matches("min").parse().ok()
 }
 
 /// The name of the database served.

@@ -9,6 +9,8 @@
 //! | [`caller_revocation`] | logins that are shut out of every call |
 //! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
+//! | [`erasure`] | requests, the erasure of a subject, receipts |
+//! | [`retention`] | how long data is kept, and the sweeps that end it |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
 //! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |
 //! | [`scrub`] | what erasures left in the pages of tables and indexes is overwritten |
@@ -20,7 +22,7 @@
 //! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
-//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
+//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
 //!
 //! The SQL is written by hand under `sql/`, in the order of the file names: preflight, roles, tables, functions, owners, row-level
 //! security, grants.
@@ -37,6 +39,7 @@ mod caller_revocation;
 mod clock;
 mod columns;
 mod consent;
+mod erasure;
 mod error;
 mod gucs;
 mod json;
@@ -53,6 +56,7 @@ mod query;
 mod record;
 mod recorder;
 mod relation;
+mod retention;
 mod scan;
 mod scrub;
 mod shmem;
@@ -60,6 +64,7 @@ mod sql_function;
 mod status;
 mod subject;
 mod transaction;
+mod trigger;
 mod vertical;
 mod worker_process;
 mod zone;

@@ -5,6 +5,7 @@ use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
+use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
 use crate::ledger::{guards, partitions, progress};
 use crate::query::{Statement, connected, with_latest_snapshot};
@@ -157,6 +158,7 @@ fn fill(report: &mut Report) {
         None,
     );
 
+    erasures(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
 
@@ -196,6 +198,24 @@ fn fill(report: &mut Report) {
     );
     let logging = STATEMENT_LOGGING.run(&mut []).get(0, 1).unwrap_or(true);
     report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
+}
+
+fn erasures(report: &mut Report) {
+    let gauges = gauges();
+    report.line(
+        "open erasures",
+        &format!("{} open, {} overdue", gauges.open.count, gauges.overdue),
+        gauges.open.oldest.and_then(timestamp),
+        (gauges.overdue > 0).then_some(
+            "the worker calls identity.erasure_authorise(request_id, authority) within 72 hours",
+        ),
+    );
+    report.line(
+        "unscrubbed erasures",
+        &format!("{} done, not scrubbed", gauges.unscrubbed.count),
+        gauges.unscrubbed.oldest.and_then(timestamp),
+        None,
+    );
 }
 
 /// A row that waits for its seal this long waits for somebody who does not come.

@@ -130,10 +130,10 @@ pub fn stored(rows: &Rows, at: usize) -> Option<Event<'_>> {
     })
 }
 
-fn instant(micros: i64) -> String {
+pub fn instant(micros: i64) -> String {
     moment::text(micros.saturating_add(UNIX_EPOCH_MICROS))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,7 +16,8 @@ use crate::call::Call;
 use crate::purpose::change::restoring;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Fate;
-use crate::sql_function::{Arguments, sql_function, text};
+use crate::sql_function::{Arguments, sql_function};
+use crate::trigger::{Row, name};
 use crate::{bucket, clock, error};
 
 sql_function!(
@@ -63,13 +64,13 @@ static SUPERSEDE: Statement = Statement::write(
 
 /// BEFORE INSERT: answers the row that is to be inserted.
 fn checked(arguments: Arguments) -> pg_sys::Datum {
-    let row = Row::fired_for(arguments);
+    let (_, row) = Row::fired_for(arguments, CHANGED_AT);
     if restoring() {
         return pg_sys::Datum::from(row.tuple);
     }
     let call = Call::begin(AccessorKind::ConsentVersion);
     call.admit();
-    let kind = call.allow(row.check());
+    let kind = call.allow(check(&row));
     bucket::consent_versions();
     let last =
         with_latest_snapshot(|| connected(|| LAST_ORDINAL.run(&mut [bind(kind)]).get::<i32>(0, 1)));
@@ -94,7 +95,7 @@ fn checked(arguments: Arguments) -> pg_sys::Datum {
 
 /// AFTER INSERT: what ON CONFLICT DO NOTHING left out is neither effective nor recorded.
 fn recorded(arguments: Arguments) -> pg_sys::Datum {
-    let row = Row::fired_for(arguments);
+    let (_, row) = Row::fired_for(arguments, CHANGED_AT);
     if restoring() {
         return pg_sys::Datum::from(0);
     }
@@ -112,83 +113,21 @@ fn recorded(arguments: Arguments) -> pg_sys::Datum {
     pg_sys::Datum::from(0)
 }
 
-/// The row that a trigger fired for.
-struct Row {
-    tuple: pg_sys::HeapTuple,
-    descriptor: pg_sys::TupleDesc,
-}
-
-impl Row {
-    fn fired_for(arguments: Arguments) -> Self {
-        // SAFETY: a trigger's data; its relation is open.
-        unsafe {
-            let trigger = arguments.trigger();
-            let descriptor = (*(*trigger).tg_relation).rd_att;
-            if (*descriptor).natts != CHANGED_AT {
-                error::fault("a table of identity_pgx was altered");
-            }
-            Self {
-                tuple: (*trigger).tg_trigtuple,
-                descriptor,
-            }
-        }
-    }
-
-    fn datum(&self, column: i32) -> Option<pg_sys::Datum> {
-        let mut null = false;
-        // SAFETY: the descriptor is the tuple's, the column is one of its.
-        let datum = unsafe { pg_sys::heap_getattr(self.tuple, column, self.descriptor, &mut null) };
-        (!null).then_some(datum)
-    }
-
-    fn text(&self, column: i32) -> Option<&str> {
-        self.datum(column).map(text)
-    }
-
-    fn moment(&self, column: i32) -> Option<i64> {
-        self.datum(column).map(|at| at.value() as i64)
-    }
-
-    /// What a DBA's row must be. Returns its kind.
-    fn check(&self) -> Result<&'static str, Reason> {
-        let kind = self.text(KIND).and_then(ConsentKind::parse);
-        let path = self.text(TEMPLATE_PATH).map_or(0, str::len);
-        let finite = |at: i64| at != i64::MIN && at != i64::MAX;
-        let well_formed = self.text(VERSION).is_some_and(is_trace_id)
-            && self.text(TEMPLATE_HASH).is_some_and(is_hash)
-            && (1..=MAX_PATH_BYTES).contains(&path)
-            && self.moment(EFFECTIVE_AT).is_none_or(finite)
-            && self
-                .datum(VALID_FOR)
-                .is_none_or(|span| lasts(&template::span(span)));
-        kind.filter(|_| well_formed)
-            .map(ConsentKind::as_str)
-            .ok_or(Reason::BadArgument)
-    }
-
-    /// A copy with these columns replaced.
-    fn with(&self, values: &[(i32, Option<pg_sys::Datum>)]) -> pg_sys::HeapTuple {
-        let mut columns = values.iter().map(|(column, _)| *column).collect::<Vec<_>>();
-        let mut datums = values
-            .iter()
-            .map(|(_, value)| value.unwrap_or(pg_sys::Datum::from(0)))
-            .collect::<Vec<_>>();
-        let mut nulls = values
-            .iter()
-            .map(|(_, value)| value.is_none())
-            .collect::<Vec<_>>();
-        // SAFETY: as many columns as values and nulls, of the columns' types; the copy is made in the context the trigger was called in.
-        unsafe {
-            pg_sys::heap_modify_tuple_by_cols(
-                self.tuple,
-                self.descriptor,
-                i32::try_from(columns.len()).unwrap_or(0),
-                columns.as_mut_ptr(),
-                datums.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            )
-        }
-    }
+/// What a DBA's row must be. Returns its kind.
+fn check(row: &Row) -> Result<&'static str, Reason> {
+    let kind = row.text(KIND).and_then(ConsentKind::parse);
+    let path = row.text(TEMPLATE_PATH).map_or(0, str::len);
+    let finite = |at: i64| at != i64::MIN && at != i64::MAX;
+    let well_formed = row.text(VERSION).is_some_and(is_trace_id)
+        && row.text(TEMPLATE_HASH).is_some_and(is_hash)
+        && (1..=MAX_PATH_BYTES).contains(&path)
+        && row.moment(EFFECTIVE_AT).is_none_or(finite)
+        && row
+            .datum(VALID_FOR)
+            .is_none_or(|span| lasts(&template::span(span)));
+    kind.filter(|_| well_formed)
+        .map(ConsentKind::as_str)
+        .ok_or(Reason::BadArgument)
 }
 
 /// No part of it goes backwards, and some part forwards: months and days have no fixed length, so parts of both signs have no fixed sign.
@@ -197,13 +136,4 @@ fn lasts(span: &pg_sys::Interval) -> bool {
         && (0..=MAX_DAYS).contains(&span.day)
         && (0..=MAX_MICROS).contains(&span.time)
         && (span.month > 0 || span.day > 0 || span.time > 0)
-}
-
-/// A role's name as a name datum points to it: 64 bytes, filled up with zeros.
-fn name(role: &str) -> [u8; 64] {
-    let mut bytes = [0; 64];
-    for (to, from) in bytes.iter_mut().zip(role.bytes().take(63)) {
-        *to = from;
-    }
-    bytes
 }

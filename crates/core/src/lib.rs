@@ -81,7 +81,7 @@ pub use candidate::candidate_id;
 pub use chain::{Finding, Head, LaneVerifier, genesis, link};
 pub use checkpoint::Checkpoint;
 pub use decision::{Purpose, Subject, may_read, may_use};
-pub use digest::{cert_fingerprint, event_digest, evidence_digest};
+pub use digest::{cert_fingerprint, event_digest, evidence_digest, subject_digest};
 pub use envelope::{
     EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES, key_version, open, seal,
 };

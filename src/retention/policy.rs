@@ -1,0 +1,61 @@
+//! The retention policies in effect.
+
+use identity_core::vocabulary::{ConsentKind, Vertical};
+
+use crate::clock;
+use crate::consent::template;
+use crate::query::{Statement, bind};
+
+static POLICY: Statement = Statement::read(
+    c"SELECT days, schedule_version FROM identity.retention_policies WHERE vertical = $1 AND kind = $2",
+    &[pgrx::pg_sys::TEXTOID, pgrx::pg_sys::TEXTOID],
+);
+
+/// What is kept so long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Everything of a subject.
+    General,
+    /// Its biometrics.
+    Biometric,
+}
+
+impl Kind {
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::General, Self::Biometric]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::General => "general",
+            Self::Biometric => "biometric",
+        }
+    }
+
+    /// Biometrics are destroyed three years after the last interaction at the latest, whatever a schedule says.
+    pub const fn most_days(self) -> i32 {
+        match self {
+            Self::General => 36_500,
+            Self::Biometric => 1095,
+        }
+    }
+}
+
+pub struct Policy {
+    pub days: i32,
+    /// The schedule that it was published under: a consent version of kind retention_schedule.
+    pub schedule: String,
+}
+
+/// The policy of a vertical, if its schedule is in effect. Runs inside a call's snapshot.
+pub fn in_effect(vertical: Vertical, kind: Kind) -> Option<Policy> {
+    let rows = POLICY.run(&mut [bind(vertical.as_str()), bind(kind.as_str())]);
+    let policy = Policy {
+        days: rows.get(0, 1)?,
+        schedule: rows.get(0, 2)?,
+    };
+    let now = clock::now();
+    template::in_effect(ConsentKind::RetentionSchedule, &policy.schedule, now, now).map(|_| policy)
+}
