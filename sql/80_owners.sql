@@ -94,3 +94,8 @@ ALTER TABLE identity.retention_policies                                   OWNER 
 ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;
 ALTER FUNCTION identity._retention_policy_checked()                       OWNER TO identity_keeper;
 ALTER FUNCTION identity._retention_policy_recorded()                      OWNER TO identity_keeper;
+-- Registered tables of applications: cleaned as their owners.
+ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;
+ALTER TABLE identity.forget_history                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.forget_register(regclass, name, text, name[])     OWNER TO identity_keeper;
+ALTER FUNCTION identity.forget_unregister(regclass)                       OWNER TO identity_keeper;

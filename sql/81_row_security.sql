@@ -137,3 +137,11 @@ CREATE POLICY dba_changes  ON identity.retention_policies       FOR UPDATE TO id
 CREATE POLICY dba_removes  ON identity.retention_policies       FOR DELETE TO identity_dba USING (true);
 CREATE POLICY policy_reads ON identity.retention_policy_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.retention_policy_changes FOR INSERT TO identity_keeper WITH CHECK (true);
+-- Which tables are cleaned names no subject: the DBA and who checks see it.
+ALTER TABLE identity.forget_tables  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.forget_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads   ON identity.forget_tables  FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.forget_tables  FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_removes ON identity.forget_tables  FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY policy_reads   ON identity.forget_history FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.forget_history FOR INSERT TO identity_keeper WITH CHECK (true);

@@ -117,8 +117,6 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
 
 -- The scrub keeps its progress and marks the requests it is done with; the worker has it run.
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_progress TO identity_keeper;
-GRANT SELECT, UPDATE (scrubbed_at, scrubbed_lsn) ON identity.erasure_requests TO identity_keeper;
-GRANT SELECT ON identity.forget_tables TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
 -- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
 GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
@@ -134,3 +132,8 @@ GRANT SELECT ON identity.retention_policies TO identity_keeper;
 GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
 GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
 GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
+-- Tables of applications are put on the register by a DBA who also owns them; the functions see to the second half.
+GRANT EXECUTE ON FUNCTION identity.forget_register(regclass, name, text, name[]), identity.forget_unregister(regclass) TO identity_dba;
+GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
+GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
+GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
