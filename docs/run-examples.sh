@@ -16,7 +16,7 @@ cd "$ROOT/docs" || exit 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0 ran=0
-for page in functions/*.md howto/gateway.md howto/dba.md howto/verify.md; do
+for page in functions/*.md howto/gateway.md howto/dba.md howto/verify.md policies/*.md howto/erasure.md runbooks/*.md; do
   rm -rf "$work/block".* "$work/page"
   mkdir "$work/page"
   ln -s "$ROOT/docs" "$work/page/docs"
