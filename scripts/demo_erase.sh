@@ -92,7 +92,7 @@ show_sql worker_demo "SELECT jsonb_pretty(identity.erasure_scrub(100000)) AS scr
 show_answer
 expect_no_error
 ask auditor_demo "SELECT state, done_at, scrubbed_at, residual_in_backups_until FROM identity.erasure_status('$leaver')"
-expect done
+expect "done"
 tell "The same search again. Only WAL may still have the bytes, until it is overwritten (docs/runbooks/wal-and-backups.md shows how to be rid of it at once):"
 for what in "the encrypted name" "the note"; do
   case $what in "the note") look "$what" "$note_bytes" ;; *) look "$what" "$name_bytes" ;; esac
