@@ -62,8 +62,7 @@ expect_refusal authority
 tell "A DBA publishes one (the hash of its text), and says how long people of each kind are kept under it:"
 schedule=schedule_$run
 session dba_demo "BEGIN;" \
-  "INSERT INTO identity.consent_versions (version, kind, template_hash, template_path)
-     VALUES ('$schedule', 'retention_schedule', encode(sha256('Two years after we last heard from you.'), 'hex'), 'retention/$schedule.md');" \
+  "INSERT INTO identity.consent_versions (version, kind, template_hash, template_path) VALUES ('$schedule', 'retention_schedule', encode(sha256('Two years.'), 'hex'), 'retention/$schedule.md');" \
   "UPDATE identity.retention_policies SET schedule_version = '$schedule';" \
   "COMMIT;"
 expect_no_error
