@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Runs the examples of the pages, so that they stay true. Needs the playground: eval "$(make -s up)".
+# Runs the examples of the pages, so that they stay true. Needs the playground: eval "$(make -s up)", and the workers that make demo loads.
+#
+#   docs/run-examples.sh              all of them, in this order: later pages use what earlier ones made
+#   docs/run-examples.sh PAGE...      these, named from docs/: runbooks/erasure.md
 #
 # Each ```sql block runs in a psql of its own, as the playground's superuser until it says \connect. A block that ends in
 # "-- refused: X" must fail, with reason X in its DETAIL or with SQLSTATE X; any other block must succeed.
@@ -15,8 +18,13 @@ cd "$ROOT/docs" || exit 1
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+if [ $# -eq 0 ]; then
+  set -- functions/*.md howto/gateway.md howto/dba.md howto/verify.md policies/*.md howto/erasure.md runbooks/*.md
+fi
+
 failed=0 ran=0
-for page in functions/*.md howto/gateway.md howto/dba.md howto/verify.md; do
+for page in "$@"; do
+  [ -f "$page" ] || { printf "%s: no such page\n" "$page"; failed=$((failed + 1)); continue; }
   rm -rf "$work/block".* "$work/page"
   mkdir "$work/page"
   ln -s "$ROOT/docs" "$work/page/docs"
