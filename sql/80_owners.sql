@@ -79,6 +79,11 @@ ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER 
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
 
+-- Registered tables of applications: cleaned as their owners.
+ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;
+ALTER TABLE identity.forget_history                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.forget_register(regclass, name, text, name[])     OWNER TO identity_keeper;
+ALTER FUNCTION identity.forget_unregister(regclass)                       OWNER TO identity_keeper;
 -- Erasing: none returns PII.
 ALTER TABLE identity.erasure_requests                                     OWNER TO identity_owner;
 ALTER FUNCTION identity.erasure_request(uuid, text)                       OWNER TO identity_keeper;

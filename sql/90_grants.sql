@@ -115,6 +115,11 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
 
+-- Tables of applications are put on the register by a DBA who also owns them; the functions see to the second half.
+GRANT EXECUTE ON FUNCTION identity.forget_register(regclass, name, text, name[]), identity.forget_unregister(regclass) TO identity_dba;
+GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
+GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
+GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
 -- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
 GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
