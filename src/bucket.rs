@@ -18,6 +18,8 @@ const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 const SEALING: u32 = BUCKETS + 2;
 /// And of those who write retention policies; sweeps share it, so that none goes by a policy that is no more.
 const RETENTION_POLICIES: u32 = BUCKETS + 16;
+/// And of those who destroy files.
+const FILES: u32 = BUCKETS + 24;
 /// Numbers from here on are the buckets once more, for writers.
 const WRITERS: u32 = 2 * BUCKETS;
 const TAG: u16 = 0x1DB0;
@@ -86,11 +88,7 @@ pub fn keep_writers_out(candidate: &[u8; 16]) {
 
 /// The same if no other writer is in the bucket now; otherwise `false`, without waiting.
 pub fn try_keep_writers_out(candidate: &[u8; 16]) -> bool {
-    transaction::must_end();
-    let tag = numbered(of_writers(number(candidate)));
-    // SAFETY: a transaction-level lock.
-    let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
-    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    try_take(of_writers(number(candidate)))
 }
 
 /// Waits for the reads that are in the buckets of these subjects, and keeps new ones out until the transaction ends. Writers are out already: so
@@ -122,6 +120,19 @@ pub fn retention_policies() {
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.
 pub fn sealing() {
     take(SEALING);
+}
+
+/// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
+pub fn try_files() -> bool {
+    try_take(FILES)
+}
+
+fn try_take(number: u32) -> bool {
+    transaction::must_end();
+    let tag = numbered(number);
+    // SAFETY: a transaction-level lock.
+    let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
+    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 fn take(number: u32) {
