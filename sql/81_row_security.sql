@@ -111,6 +111,20 @@ CREATE POLICY keeper_adds  ON identity.anchor_commits FOR INSERT TO identity_kee
 CREATE POLICY keeper_reads ON identity.ledger_expired FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.ledger_expired FOR INSERT TO identity_keeper WITH CHECK (true);
 
+-- Which tables are cleaned names no subject: the DBA and who checks see it.
+ALTER TABLE identity.forget_tables  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.forget_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads   ON identity.forget_tables  FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.forget_tables  FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_removes ON identity.forget_tables  FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY policy_reads   ON identity.forget_history FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.forget_history FOR INSERT TO identity_keeper WITH CHECK (true);
+-- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
+ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.erasure_requests FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.erasure_requests FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_removes ON identity.subject_texts    FOR DELETE TO identity_keeper USING (true);
 -- Biometrics. An erasure of them takes the texts about them, and no other.
 ALTER TABLE identity.biometric_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.files_to_destroy  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -115,6 +115,18 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
 
+-- Tables of applications are put on the register by a DBA who also owns them; the functions see to the second half.
+GRANT EXECUTE ON FUNCTION identity.forget_register(regclass, name, text, name[]), identity.forget_unregister(regclass) TO identity_dba;
+GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
+GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
+GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
+-- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
+GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
+GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
+GRANT EXECUTE ON FUNCTION identity.erasure_status(uuid), identity.erasure_receipt(uuid) TO identity_gateway, identity_auditor, identity_legal;
+GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
+GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
+    ON identity.erasure_requests TO identity_keeper;
 -- Biometrics: a gateway collects, whoever answers for their end destroys. A file on the list is tried, and taken off it when it is gone.
 GRANT EXECUTE ON FUNCTION identity.biometric_attach(uuid, text, text), identity.biometric_classify(uuid, jsonb) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.biometric_erase(uuid, text) TO identity_worker, identity_legal;

@@ -7,6 +7,8 @@
 
 use pgrx::pg_sys;
 
+use crate::transaction;
+
 /// Bounds how many locks an erasure of many subjects needs.
 const BUCKETS: u32 = 1024;
 /// Numbers that no subject's bucket has: locks of those who write policy.
@@ -126,6 +128,7 @@ pub fn try_files() -> bool {
 }
 
 fn try_take(number: u32) -> bool {
+    transaction::must_end();
     let tag = numbered(number);
     // SAFETY: a transaction-level lock.
     let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
@@ -133,6 +136,7 @@ fn try_take(number: u32) -> bool {
 }
 
 fn take(number: u32) {
+    transaction::must_end();
     let tag = numbered(number);
     // SAFETY: a transaction-level lock.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };

@@ -13,7 +13,7 @@ use crate::limits::{self, Counted};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate, Line, Shape};
 use crate::recorder::{queue, refusals, slots};
-use crate::{caller_revocation, error, gucs, lane, log_hiding, shmem, worker_process};
+use crate::{caller_revocation, error, forget, gucs, lane, log_hiding, shmem, worker_process};
 
 static INSTALLATION: Statement = Statement::read(c"SELECT true FROM identity.installation", &[]);
 static SERVED_DATABASE: BackendLocal<Option<bool>> = BackendLocal::new(None);
@@ -37,13 +37,17 @@ impl Call {
         }
         log_hiding::reached();
         let caller = Caller::current();
-        Self {
+        let call = Self {
             shape: caller.shape(kind),
             caller,
             entry: Entry::now(),
             counted: Cell::new(None),
             held: 0,
+        };
+        if forget::in_progress() {
+            call.refuse(Reason::RoleConflict);
         }
+        call
     }
 
     /// Refuses: leaves a `denied` row, through the recorder, and raises.
@@ -163,6 +167,9 @@ pub fn operation() {
     }
     if !caller::transport_allowed() {
         error::raise(Reason::Transport);
+    }
+    if forget::in_progress() {
+        error::raise(Reason::RoleConflict);
     }
 }
 

@@ -54,6 +54,11 @@ impl Caller {
         member(self.session, role) && (self.outer == self.session || member(self.outer, role))
     }
 
+    /// Whether both have the rights of this role, or are it; a superuser has not those of every role.
+    pub fn has_rights_of(&self, role: pg_sys::Oid) -> bool {
+        member(self.session, role) && (self.outer == self.session || member(self.outer, role))
+    }
+
     /// Whether the session user or the outer user is a member of `role`: for what a role must not do.
     pub fn either_is_member_of(&self, role: &CStr) -> bool {
         // SAFETY: a syscache look-up by a C string.

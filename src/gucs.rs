@@ -27,6 +27,9 @@ pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_00
 /// How long rows of the log are kept, in minutes. Sighup, and what the anchors are locked for: whoever runs SQL must not be able to shorten what can be
 /// asked of the past.
 pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTES_PER_DAY);
+/// How long backups are kept, in minutes: what a receipt promises about them. Sighup: whoever runs SQL must not be able to promise what the backups do not
+/// keep. The server cannot see them, so this is a statement of whoever runs it; longer is weaker, since what was erased lies there for longer.
+pub static BACKUP_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * MINUTES_PER_DAY);
 /// Whether biometrics may be classified. Sighup and off: what a face says of somebody is worth more to others than to whoever asked for it, and no
 /// gateway must be able to begin with it by itself.
 pub static BIOMETRIC_CLASSIFICATIONS: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -121,6 +124,16 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );
+    GucRegistry::define_int_guc(
+        c"identity_pgx.backup_retention",
+        c"How long backups of this database are kept, archived WAL included.",
+        c"Receipts of erasures say until when a backup may hold a residue. Making it longer is recorded as a weakening.",
+        &BACKUP_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
     GucRegistry::define_bool_guc(
         c"identity_pgx.biometric_classifications",
         c"Lets biometric_classify() store what biometrics say of a subject, encrypted.",
@@ -142,13 +155,14 @@ pub fn define() {
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 9];
+pub type Settings = [(&'static str, String); 10];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
     let switch = |on: bool| String::from(if on { "on" } else { "off" });
     [
         ("allow_dev_keys", switch(ALLOW_DEV_KEYS.get())),
+        ("backup_retention", format!("{}min", BACKUP_RETENTION.get())),
         (
             "biometric_classifications",
             switch(BIOMETRIC_CLASSIFICATIONS.get()),
@@ -184,17 +198,21 @@ pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
         | ("allow_dev_keys" | "biometric_classifications", "on")
         | ("purpose_approval", "none") => 0,
         ("purpose_approval", "sensitive") => 1,
-        ("log_retention", kept) => kept
-            .trim_end_matches("min")
-            .parse::<i64>()
-            .unwrap_or(i64::MIN),
+        ("log_retention", kept) => minutes(kept).unwrap_or(i64::MIN),
+        ("backup_retention", kept) => -minutes(kept).unwrap_or(i64::MAX),
         ("service_daily_ceiling", ceiling) => -ceiling.parse::<i64>().unwrap_or(i64::MAX),
         _ => 2,
     };
     match before {
         Some(before) => strength(after) < strength(before),
-        None => name != "service_daily_ceiling" && strength(after) == 0,
+        None => {
+            !["service_daily_ceiling", "backup_retention"].contains(&name) && strength(after) == 0
+        }
     }
+}
+
+fn minutes(setting: &str) -> Option<i64> {
+    setting.trim_end_matches("min").parse().ok()
 }
 
 /// The name of the database served.

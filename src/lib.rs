@@ -10,13 +10,15 @@
 //! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
 //! | [`biometric`] | biometrics: collected, classified, destroyed with the file they came in |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
+//! | [`erasure`] | requests, the erasure of a subject, receipts |
 //! | [`retention`] | how long data is kept, and the sweeps that end it |
+//! | [`forget`] | tables of applications that are cleaned when a subject is erased |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
 //! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks on subjects, and of those who write policy |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
-//! | [`transaction`] | the ends of transactions and savepoints |
+//! | [`transaction`], [`subtransaction`] | the ends of transactions and savepoints; work that is undone by itself |
 //! | [`keys`] | the protected region, unlocking and wiping |
 //! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
@@ -39,7 +41,9 @@ mod caller_revocation;
 mod clock;
 mod columns;
 mod consent;
+mod erasure;
 mod error;
+mod forget;
 mod gucs;
 mod json;
 mod json_text;
@@ -61,6 +65,7 @@ mod shmem;
 mod sql_function;
 mod status;
 mod subject;
+mod subtransaction;
 mod transaction;
 mod trigger;
 mod vertical;

@@ -10,6 +10,7 @@ use identity_core::vocabulary::{AccessorKind, Outcome};
 use pgrx::pg_sys;
 
 use crate::answer::{Rows as Answer, value};
+use crate::erasure::gauges::gauges;
 use crate::ledger::{partitions, progress};
 use crate::limits::table;
 use crate::query::{connected, with_latest_snapshot};
@@ -69,6 +70,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     report.limits();
     report.state();
     report.ledger();
+    report.erasures();
     pg_sys::Datum::from(0)
 }
 
@@ -157,6 +159,21 @@ impl Report {
         });
         self.line("identity_partitions_ahead", &[], f64::from(ahead));
         self.line("identity_review_queue", &[], unreviewed as f64);
+    }
+
+    /// Ages are 0 where nothing waits.
+    fn erasures(&mut self) {
+        let now = clock::now();
+        let gauges = with_latest_snapshot(gauges);
+        self.line("identity_erasures_overdue", &[], gauges.overdue as f64);
+        for (state, waiting) in [("open", gauges.open), ("unscrubbed", gauges.unscrubbed)] {
+            let labels = [("state", state)];
+            let age = waiting
+                .oldest
+                .map_or(0.0, |since| (now - since) as f64 / 1e6);
+            self.line("identity_erasures", &labels, waiting.count as f64);
+            self.line("identity_erasures_oldest_seconds", &labels, age);
+        }
     }
 
     /// Ages are 0 where nothing waits; there is none of a seal that never was.

@@ -53,35 +53,7 @@ impl Statement {
         if arguments.len() != self.types.len() {
             error::fault("a statement was given the wrong number of arguments");
         }
-        let nulls = arguments
-            .iter()
-            .map(|a| if a.is_none() { b'n' } else { b' ' } as i8)
-            .collect::<Vec<_>>();
-        let mut values = arguments
-            .iter()
-            .map(|a| a.unwrap_or(pg_sys::Datum::from(0)))
-            .collect::<Vec<_>>();
-        // SAFETY: the plan was prepared with as many types as there are values and nulls; an active snapshot is pushed.
-        unsafe {
-            let code = pg_sys::SPI_execute_snapshot(
-                self.plan(),
-                values.as_mut_ptr(),
-                nulls.as_ptr().cast(),
-                pg_sys::GetActiveSnapshot(),
-                std::ptr::null_mut(),
-                !self.writes,
-                true,
-                0,
-            );
-            if code < 0 {
-                error::fault("a statement of identity_pgx could not be run");
-            }
-            Rows {
-                table: pg_sys::SPI_tuptable,
-                count: usize::try_from(pg_sys::SPI_processed).unwrap_or(0),
-                looked_at: RefCell::default(),
-            }
-        }
+        execute(self.plan(), arguments, self.writes)
     }
 
     fn plan(&self) -> pg_sys::SPIPlanPtr {
@@ -100,6 +72,71 @@ impl Statement {
             self.plan.store(plan, Ordering::Relaxed);
             plan
         }
+    }
+}
+
+/// Runs a plan under the call's snapshot.
+fn execute(plan: pg_sys::SPIPlanPtr, arguments: &[Option<pg_sys::Datum>], writes: bool) -> Rows {
+    let nulls = arguments
+        .iter()
+        .map(|a| if a.is_none() { b'n' } else { b' ' } as i8)
+        .collect::<Vec<_>>();
+    let mut values = arguments
+        .iter()
+        .map(|a| a.unwrap_or(pg_sys::Datum::from(0)))
+        .collect::<Vec<_>>();
+    // SAFETY: the plan was prepared with as many types as there are values and nulls; an active snapshot is pushed.
+    unsafe {
+        let code = pg_sys::SPI_execute_snapshot(
+            plan,
+            values.as_mut_ptr(),
+            nulls.as_ptr().cast(),
+            pg_sys::GetActiveSnapshot(),
+            std::ptr::null_mut(),
+            !writes,
+            true,
+            0,
+        );
+        if code < 0 {
+            error::fault("a statement of identity_pgx could not be run");
+        }
+        Rows {
+            table: pg_sys::SPI_tuptable,
+            count: usize::try_from(pg_sys::SPI_processed).unwrap_or(0),
+            looked_at: RefCell::default(),
+        }
+    }
+}
+
+/// A statement on a table that is not ours, whose text is only known now: its names must come through `quote_ident`. Gone when `connected` ends.
+pub struct Made {
+    plan: pg_sys::SPIPlanPtr,
+    arguments: usize,
+}
+
+impl Made {
+    /// Parses the statement, as whoever the current user is.
+    pub fn new(text: &str, types: &[pg_sys::Oid]) -> Self {
+        let text = std::ffi::CString::new(text).unwrap_or_default();
+        let mut types = types.to_vec();
+        let count = i32::try_from(types.len()).unwrap_or(0);
+        // SAFETY: a C string and as many types as are counted; SPI copies both.
+        let plan = unsafe { pg_sys::SPI_prepare(text.as_ptr(), count, types.as_mut_ptr()) };
+        if plan.is_null() {
+            error::fault("a statement on an application's table could not be prepared");
+        }
+        Self {
+            plan,
+            arguments: types.len(),
+        }
+    }
+
+    /// Runs it; it sees what this transaction has done so far.
+    pub fn run(&self, arguments: &[Option<pg_sys::Datum>]) -> Rows {
+        if arguments.len() != self.arguments {
+            error::fault("a statement was given the wrong number of arguments");
+        }
+        execute(self.plan, arguments, true)
     }
 }
 

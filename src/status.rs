@@ -6,6 +6,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
 use crate::biometric::files;
+use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
 use crate::ledger::{guards, partitions, progress};
 use crate::query::{Statement, connected, with_latest_snapshot};
@@ -158,6 +159,7 @@ fn fill(report: &mut Report) {
         None,
     );
 
+    erasures(report);
     biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
@@ -198,6 +200,24 @@ fn fill(report: &mut Report) {
     );
     let logging = STATEMENT_LOGGING.run(&mut []).get(0, 1).unwrap_or(true);
     report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
+}
+
+fn erasures(report: &mut Report) {
+    let gauges = gauges();
+    report.line(
+        "open erasures",
+        &format!("{} open, {} overdue", gauges.open.count, gauges.overdue),
+        gauges.open.oldest.and_then(timestamp),
+        (gauges.overdue > 0).then_some(
+            "the worker calls identity.erasure_authorise(request_id, authority) within 72 hours",
+        ),
+    );
+    report.line(
+        "unscrubbed erasures",
+        &format!("{} done, not scrubbed", gauges.unscrubbed.count),
+        gauges.unscrubbed.oldest.and_then(timestamp),
+        None,
+    );
 }
 
 fn biometrics(report: &mut Report) {

@@ -134,9 +134,7 @@ pub fn stuck() -> (i64, Option<pg_sys::Datum>, Option<(i64, String)>) {
 /// one is rolled back, and is then found missing. Without keys nothing can be recorded, so nothing is destroyed.
 pub fn destroy() -> Destroyed {
     match keys::active() {
-        Some(keys) if bucket::try_files() => {
-            with_latest_snapshot(|| connected(|| work_off(&keys)))
-        }
+        Some(keys) if bucket::try_files() => with_latest_snapshot(|| connected(|| work_off(&keys))),
         _ => Destroyed::default(),
     }
 }

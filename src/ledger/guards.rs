@@ -13,12 +13,13 @@ static UNGUARDED: Statement = Statement::read(
           SELECT ('identity.' || t.name)::pg_catalog.regclass::pg_catalog.oid, t.append_only
             FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
                          ('installation', false), ('settings_history', true), ('keyring', false), ('caller_revocations', true),
-                         ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
+                         ('erasure_requests', true), ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),
                          ('volume_notices', true), ('notifications', true), ('ledger_seals', true), ('ledger_heads', true),
                          ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true),
                          ('retention_policies', true), ('retention_policy_changes', true),
+                         ('forget_tables', true), ('forget_history', true),
                          ('biometric_history', true), ('files_to_destroy', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid

@@ -170,6 +170,10 @@ def evidence_digest(salt: bytes, text: str) -> bytes:
     return sha256(lp(b"identity_pgx/evidence/v1") + salt + lp(text.encode()))
 
 
+def subject_digest(installation: bytes, candidate: bytes) -> bytes:
+    return sha256(lp(b"identity_pgx/subject/v1") + installation + candidate)
+
+
 def cert_fingerprint(issuer: str, serial: str) -> bytes:
     return sha256(lp(b"identity_pgx/cert/v1") + lp(issuer.encode()) + lp(serial.encode()))
 

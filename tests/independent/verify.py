@@ -109,6 +109,10 @@ def evidence_agrees(v: dict) -> bool:
     return formats.evidence_digest(salt, v["text"]) == digest
 
 
+def subject_agrees(v: dict) -> bool:
+    return formats.subject_digest(*of_hex(v, "installation", "candidate")).hex() == v["digest"]
+
+
 def certificate_agrees(v: dict) -> bool:
     return formats.cert_fingerprint(v["issuer"], v["serial"]).hex() == v["fingerprint"]
 
@@ -196,6 +200,7 @@ SECTIONS = {
     "chains": chain_agrees,
     "events": event_agrees,
     "evidence": evidence_agrees,
+    "subjects": subject_agrees,
     "certificates": certificate_agrees,
     "candidates": candidate_agrees,
     "salts": salt_agrees,

@@ -1,4 +1,4 @@
-//! Digests of events, of texts beside them, and of certificates. Specified in `docs/spec/events.md`.
+//! Digests of events, of texts beside them, of subjects and of certificates. Specified in `docs/spec/events.md`.
 
 use crate::framing::Hash;
 use crate::json::{Object, key_order};
@@ -33,6 +33,16 @@ pub fn evidence_digest(salt: &[u8; 16], text: &str) -> [u8; 32] {
     Hash::tagged("identity_pgx/evidence/v1")
         .raw(salt)
         .lp(text.as_bytes())
+        .finish()
+}
+
+/// What stands for a subject where its id must not: `SHA-256(LP("identity_pgx/subject/v1") ‖
+/// installation ‖ candidate)`. Whoever knows the id recognises it; two installations never share one.
+#[must_use]
+pub fn subject_digest(installation: &[u8; 16], candidate: &[u8; 16]) -> [u8; 32] {
+    Hash::tagged("identity_pgx/subject/v1")
+        .raw(installation)
+        .raw(candidate)
         .finish()
 }
 

@@ -100,6 +100,10 @@ fn digests_agree() {
             v.digest
         );
     }
+    for v in frozen().subjects {
+        let (installation, candidate) = (unhex_array(&v.installation), unhex_array(&v.candidate));
+        assert_eq!(hex(&subject_digest(&installation, &candidate)), v.digest);
+    }
     for v in frozen().certificates {
         assert_eq!(hex(&cert_fingerprint(&v.issuer, &v.serial)), v.fingerprint);
     }

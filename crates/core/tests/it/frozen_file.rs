@@ -15,6 +15,7 @@ pub struct Frozen {
     pub chains: Vec<Chain>,
     pub events: Vec<Event>,
     pub evidence: Vec<Evidence>,
+    pub subjects: Vec<Subject>,
     pub certificates: Vec<Certificate>,
     pub candidates: Vec<Candidate>,
 }
@@ -113,6 +114,13 @@ pub struct Event {
 pub struct Evidence {
     pub salt: String,
     pub text: String,
+    pub digest: String,
+}
+
+#[derive(Deserialize)]
+pub struct Subject {
+    pub installation: String,
+    pub candidate: String,
     pub digest: String,
 }
 
