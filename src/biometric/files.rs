@@ -60,9 +60,10 @@ static WAITS: Statement = Statement::read(
     c"SELECT FROM identity.files_to_destroy WHERE candidate_id = $1 AND path = $2",
     &[pg_sys::UUIDOID, pg_sys::TEXTOID],
 );
-/// A write, for the same reason. Of the newest erasure; what followed on it comes after it.
+/// A write, for the same reason. Of the newest erasure and what followed on it; a file of an older one that is still there comes before.
 static OF: Statement = Statement::write(
-    c"SELECT COALESCE(f.file, e.file) FROM identity.biometric_history e
+    c"SELECT CASE WHEN EXISTS (SELECT FROM identity.files_to_destroy w WHERE w.candidate_id = $1) THEN 'waiting' ELSE COALESCE(f.file, e.file) END
+        FROM identity.biometric_history e
         LEFT JOIN identity.biometric_history f ON f.candidate_id = e.candidate_id AND f.kind = 'file' AND f.erasure = e.access_id
        WHERE e.candidate_id = $1 AND e.kind = 'erase' ORDER BY e.generation DESC LIMIT 1",
     &[pg_sys::UUIDOID],

@@ -12,7 +12,7 @@ import pytest
 from biometric import ERASE, Uploads, attach, collected, consenting, erase, events, policy, refused_attach, waiting
 from cluster import give_to_owner, wait_until
 from consent import BAD
-from vault import read
+from vault import read, refused
 
 SECRET = b"somebody's face"
 
@@ -483,3 +483,29 @@ def test_no_session_sets_the_directory(server, sender):
         with pytest.raises(psycopg.Error) as caught:
             sender.execute(statement)
         assert caught.value.sqlstate in ("55P02", "42501")
+
+
+# -- with the whole subject ----------------------------------------------------------
+def test_file_goes_with_the_whole_subject_and_the_receipt_says_so(server, sender):
+    from erasure import RECEIPT
+    from erasure import erase as erase_subject
+
+    vault = server.vault
+    subject, path = uploaded(server, sender)
+    path.chmod(0o400)
+    receipt = erase_subject(vault, subject)
+    assert receipt["biometric_file"] == "waiting"
+    server.stuck(subject)
+    path.chmod(0o600)
+    server.again()
+    server.gone(path)
+    assert sender.execute(RECEIPT, (subject.id,)).fetchone()[0]["biometric_file"] == "destroyed"
+    assert vault.sql("SELECT count(*) AS n FROM identity.subject_texts WHERE candidate_id = %s", (subject.id,))[0]["n"] == 0
+    assert [event["kind"] for event in events(vault, subject)] == ["attach", "erase", "file"]
+    policy(vault)  # the erasure's own policy has brought a newer schedule
+    elsewhere = consenting(vault, sender)
+    attach(sender, elsewhere)
+    assert erase_subject(vault, elsewhere)["biometric_file"] == "elsewhere"
+    with vault.connect(vault.worker) as worker:
+        refused(worker, ERASE, (subject.id, "rtbf_request"), "P0002", "subject_erased")
+    refused_attach(sender, subject, "P0002", "subject_erased", path=path)

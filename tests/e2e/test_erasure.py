@@ -202,6 +202,7 @@ def test_receipt_says_what_when_why_and_under_what_authority(vault, gateway):
         "generation": kept["generation"],
         "erasure_generation": 1,
         "forgotten": receipt["forgotten"],
+        "biometric_file": None,
         "scrubbed_at": None,
         "residual_in_backups_until": None,
         "wal": {"clean_after": None, "wal_recycle": True, "residue": True},
