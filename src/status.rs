@@ -227,12 +227,14 @@ fn biometrics(report: &mut Report) {
         ("off", "on"),
         "identity_pgx.biometric_classifications is on",
     );
-    let (waiting, oldest, trouble) = files::stuck();
-    let hint = trouble.map(|(access_id, word)| format!("access_id {access_id}: {word}"));
+    let list = files::list();
+    let hint = list
+        .trouble
+        .map(|(access_id, word)| format!("access_id {access_id}: {word}"));
     report.line(
         "biometric files",
-        &format!("{waiting} to destroy"),
-        oldest,
+        &format!("{} to destroy", list.waiting),
+        list.oldest.and_then(timestamp),
         hint.as_deref(),
     );
 }
