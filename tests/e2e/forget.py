@@ -39,9 +39,9 @@ class App:
         done = self.conn.execute(query.replace("app.", f"{self.schema}."), params)
         return done.fetchall() if done.description else []
 
-    def table(self, name: str = "notes", columns: str = "subject uuid, note text", **registered) -> str:
+    def table(self, name: str = "notes", made_of: str = "subject uuid, note text", **registered) -> str:
         """A table with an index on its subject column, on the register unless said otherwise."""
-        self.sql(f"CREATE TABLE app.{name} ({columns})")
+        self.sql(f"CREATE TABLE app.{name} ({made_of})")
         self.sql(f"CREATE INDEX ON app.{name} (subject)")
         if registered.pop("register", True):
             self.register(name, **registered)
