@@ -5,6 +5,7 @@ use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
+use crate::biometric::files;
 use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
 use crate::ledger::{guards, partitions, progress};
@@ -159,6 +160,7 @@ fn fill(report: &mut Report) {
     );
 
     erasures(report);
+    biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
 
@@ -215,6 +217,23 @@ fn erasures(report: &mut Report) {
         &format!("{} done, not scrubbed", gauges.unscrubbed.count),
         gauges.unscrubbed.oldest.and_then(timestamp),
         None,
+    );
+}
+
+fn biometrics(report: &mut Report) {
+    report.check(
+        "biometric classifications",
+        !gucs::BIOMETRIC_CLASSIFICATIONS.get(),
+        ("off", "on"),
+        "identity_pgx.biometric_classifications is on",
+    );
+    let (waiting, oldest, trouble) = files::stuck();
+    let hint = trouble.map(|(access_id, word)| format!("access_id {access_id}: {word}"));
+    report.line(
+        "biometric files",
+        &format!("{waiting} to destroy"),
+        oldest,
+        hint.as_deref(),
     );
 }
 

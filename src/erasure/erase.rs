@@ -6,11 +6,12 @@ use identity_core::field::FieldSet;
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use super::elsewhere::{Cleaned, clean};
 use super::record::{self, Act, Done};
 use super::stores;
+use crate::biometric;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
+use crate::forget::{Cleaned, clean};
 use crate::keys::region::Keys;
 use crate::query::{Rows, Statement, bind, connected};
 use crate::record::{Entry, Fate, Line, Short};
@@ -26,8 +27,7 @@ const WORK_MEM: &std::ffi::CStr = c"16MB";
 
 /// Subjects that are there and not erased. The request that stands, if there is one, is fulfilled by whatever erases its subject.
 static PRESENT: Statement = Statement::read(
-    c"SELECT s.vertical, s.consent_status, s.erased_at IS NOT NULL, s.generation, s.candidate_id, r.request_id, r.reason, s.biometric_data_path,
-             s.consent_valid_until
+    c"SELECT s.vertical, s.consent_status, s.erased_at IS NOT NULL, s.generation, s.candidate_id, r.request_id, r.reason, s.consent_valid_until
         FROM identity.subjects s LEFT JOIN identity.erasure_requests r ON r.candidate_id = s.candidate_id AND r.state <> 'refused'
        WHERE s.candidate_id = ANY ($1) AND s.erased_at IS NULL",
     &[pg_sys::UUIDARRAYOID],
@@ -62,7 +62,6 @@ struct Subject {
     request: [u8; 16],
     reason: String,
     asked: bool,
-    path: Option<String>,
     erasure_generation: i32,
 }
 
@@ -84,6 +83,12 @@ pub fn erase(
     }
     let candidates = subjects.keys().copied().collect::<Vec<_>>();
     let cleaned = clean(&candidates)?;
+    for candidates in candidates.chunks(AT_ONCE) {
+        // By themselves: what becomes of an uploaded file is recorded with them.
+        connected(|| {
+            biometric::erase::erase(call, keys, candidates, ground.reason, ground.authority)
+        });
+    }
     let now = clock::now();
     with_work_mem(|| {
         for candidates in candidates.chunks(AT_ONCE) {
@@ -92,15 +97,7 @@ pub fn erase(
     });
     bucket::keep_reads_out(&candidates);
     call.shape.purpose = Short::new(ground.purpose);
-    let erased = log(call, keys, &subjects, &cleaned, ground, now);
-    let gone = subjects
-        .values()
-        .zip(&erased)
-        .filter_map(|(subject, erased)| Some((erased, subject.path.as_deref()?)));
-    for (erased, path) in gone {
-        super::elsewhere::due(erased.access_id, &erased.candidate, path);
-    }
-    Ok(erased)
+    Ok(log(call, keys, &subjects, &cleaned, ground, now))
 }
 
 fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Subject>) {
@@ -117,13 +114,8 @@ fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Su
             continue;
         };
         let subject = subject(&rows, row, reason);
-        let of_another = |request: &[u8; 16]| !subject.asked || *request != subject.request;
-        if !asked
-            .get(&candidate)
-            .copied()
-            .flatten()
-            .is_some_and(|request| of_another(&request))
-        {
+        let request = asked.get(&candidate).copied().flatten();
+        if request.is_none_or(|request| subject.asked && request == subject.request) {
             subjects.insert(candidate, subject);
         }
     }
@@ -136,7 +128,6 @@ fn subject(rows: &Rows, row: usize, reason: &str) -> Subject {
         request: request.unwrap_or_else(fresh_id),
         reason: rows.get(row, 7).unwrap_or_else(|| reason.to_owned()),
         asked: request.is_some(),
-        path: rows.get(row, 8),
         erasure_generation: 0,
     }
 }
