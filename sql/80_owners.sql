@@ -84,6 +84,10 @@ ALTER TABLE identity.forget_tables                                        OWNER 
 ALTER TABLE identity.forget_history                                       OWNER TO identity_owner;
 ALTER FUNCTION identity.forget_register(regclass, name, text, name[])     OWNER TO identity_keeper;
 ALTER FUNCTION identity.forget_unregister(regclass)                       OWNER TO identity_keeper;
+-- The scrub.
+ALTER TABLE identity.scrub_passes             OWNER TO identity_owner;
+ALTER TABLE identity.scrub_progress           OWNER TO identity_owner;
+ALTER FUNCTION identity.erasure_scrub(int)                                OWNER TO identity_keeper;
 -- Erasing: none returns PII.
 ALTER TABLE identity.erasure_requests                                     OWNER TO identity_owner;
 ALTER FUNCTION identity.erasure_request(uuid, text)                       OWNER TO identity_keeper;

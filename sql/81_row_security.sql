@@ -119,6 +119,17 @@ CREATE POLICY keeper_adds    ON identity.forget_tables  FOR INSERT TO identity_k
 CREATE POLICY keeper_removes ON identity.forget_tables  FOR DELETE TO identity_keeper USING (true);
 CREATE POLICY policy_reads   ON identity.forget_history FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.forget_history FOR INSERT TO identity_keeper WITH CHECK (true);
+-- The scrub's progress is the scrub's own.
+ALTER TABLE identity.scrub_passes   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.scrub_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.scrub_passes   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.scrub_passes   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.scrub_passes   FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.scrub_passes   FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY keeper_reads   ON identity.scrub_progress FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.scrub_progress FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.scrub_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.scrub_progress FOR DELETE TO identity_keeper USING (true);
 -- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
 ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);

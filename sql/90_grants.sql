@@ -120,6 +120,9 @@ GRANT EXECUTE ON FUNCTION identity.forget_register(regclass, name, text, name[])
 GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
 GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
 GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
+-- The scrub keeps its progress and marks the requests it is done with; the worker has it run.
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_progress TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
 -- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
 GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;

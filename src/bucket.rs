@@ -16,6 +16,8 @@ const CONSENT_VERSIONS: u32 = BUCKETS;
 const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 /// And of those who seal the log.
 const SEALING: u32 = BUCKETS + 2;
+/// And of whoever goes over the pages of erased subjects.
+const SCRUBBING: u32 = BUCKETS + 3;
 /// And of those who write retention policies; sweeps share it, so that none goes by a policy that is no more.
 const RETENTION_POLICIES: u32 = BUCKETS + 16;
 /// And of those who destroy files.
@@ -120,6 +122,11 @@ pub fn retention_policies() {
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.
 pub fn sealing() {
     take(SEALING);
+}
+
+/// Takes the one lock of whoever goes over pages, until the transaction ends; `false`, without waiting, if somebody else has it.
+pub fn try_scrubbing() -> bool {
+    try_take(SCRUBBING)
 }
 
 /// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
