@@ -93,6 +93,14 @@ ALTER FUNCTION identity.erasure_receipt(uuid)                             OWNER 
 ALTER TABLE identity.sweep_progress                                       OWNER TO identity_owner;
 ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
 ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER TO identity_keeper;
+-- Biometrics. The view reads as the keeper, who sees every row.
+ALTER TABLE identity.biometric_history                                    OWNER TO identity_owner;
+ALTER TABLE identity.files_to_destroy                                     OWNER TO identity_owner;
+ALTER VIEW identity.biometrics_due                                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_attach(uuid, text, text)                OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_classify(uuid, jsonb)                   OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_erase(uuid, text)                       OWNER TO identity_keeper;
 -- Retention.
 ALTER TABLE identity.retention_policies                                   OWNER TO identity_owner;
 ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;

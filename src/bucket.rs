@@ -18,6 +18,8 @@ const SEALING: u32 = BUCKETS + 2;
 const RETENTION_POLICIES: u32 = BUCKETS + 16;
 /// And of sweeps: as many numbers as there are sweeps.
 const SWEEPS: u32 = BUCKETS + 17;
+/// And of those who destroy files.
+const FILES: u32 = BUCKETS + 24;
 /// Numbers from here on are the buckets once more, for writers.
 const WRITERS: u32 = 2 * BUCKETS;
 const TAG: u16 = 0x1DB0;
@@ -86,10 +88,7 @@ pub fn keep_writers_out(candidate: &[u8; 16]) {
 
 /// The same if no other writer is in the bucket now; otherwise `false`, without waiting.
 pub fn try_keep_writers_out(candidate: &[u8; 16]) -> bool {
-    let tag = numbered(of_writers(number(candidate)));
-    // SAFETY: a transaction-level lock.
-    let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
-    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    try_take(of_writers(number(candidate)))
 }
 
 /// Waits for the reads that are in the buckets of these subjects, and keeps new ones out until the transaction ends. Writers are out already: so
@@ -133,6 +132,18 @@ pub fn sweep(number: u8) {
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.
 pub fn sealing() {
     take(SEALING);
+}
+
+/// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
+pub fn try_files() -> bool {
+    try_take(FILES)
+}
+
+fn try_take(number: u32) -> bool {
+    let tag = numbered(number);
+    // SAFETY: a transaction-level lock.
+    let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
+    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 fn take(number: u32) {

@@ -68,6 +68,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             "a registered table of an application could not be cleaned, so nothing was erased",
             "Table and cause are in the server log. Mend it, or take the table off the register, and try again.",
         ),
+        Reason::ClassificationsOff => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "biometrics are not classified here",
+            "Whoever runs the server turns on identity_pgx.biometric_classifications, if it is to be.",
+        ),
         Reason::ReadOnly => (
             ERRCODE_READ_ONLY_SQL_TRANSACTION,
             "a read needs to write its access row, and nothing can be written here",

@@ -8,6 +8,7 @@
 //! | [`purpose`] | purposes: read in every call, versioned on change, approved by a second person, revoked at once |
 //! | [`caller_revocation`] | logins that are shut out of every call |
 //! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
+//! | [`biometric`] | biometrics: collected, classified, destroyed with the file they came in |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`erasure`] | requests, the erasure of a subject, receipts |
 //! | [`retention`] | how long data is kept, and the sweeps that end it |
@@ -32,6 +33,7 @@ use pgrx::prelude::*;
 mod answer;
 mod arrays;
 mod backend_local;
+mod biometric;
 mod bucket;
 mod call;
 mod caller;

@@ -5,6 +5,7 @@ use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
+use crate::biometric::files;
 use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
 use crate::ledger::{guards, partitions, progress};
@@ -160,6 +161,7 @@ fn fill(report: &mut Report) {
 
     erasures(report);
     retention(report);
+    biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
 
@@ -260,6 +262,23 @@ fn retention(report: &mut Report) {
                 .then_some("look for \"sweep\" and \"could not be cleaned\" in the server log"),
         );
     }
+}
+
+fn biometrics(report: &mut Report) {
+    report.check(
+        "biometric classifications",
+        !gucs::BIOMETRIC_CLASSIFICATIONS.get(),
+        ("off", "on"),
+        "identity_pgx.biometric_classifications is on",
+    );
+    let (waiting, oldest, trouble) = files::stuck();
+    let hint = trouble.map(|(access_id, word)| format!("access_id {access_id}: {word}"));
+    report.line(
+        "biometric files",
+        &format!("{waiting} to destroy"),
+        oldest,
+        hint.as_deref(),
+    );
 }
 
 /// A row that waits for its seal this long waits for somebody who does not come.

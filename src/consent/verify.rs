@@ -81,7 +81,7 @@ static DIVERGED: Statement = Statement::read(
       SELECT s.candidate_id::text
         FROM newest n JOIN identity.subjects s ON s.candidate_id = n.candidate_id LEFT JOIN imported i ON i.candidate_id = n.candidate_id
        WHERE s.erased_at IS NULL
-         AND CASE WHEN n.kind = 'biometric' THEN (s.biometric_consent_status, s.biometric_consent_version) IS DISTINCT FROM (n.status, n.version)
+         AND CASE WHEN n.kind = 'biometric' THEN (s.biometric_consent_status, s.biometric_consent_version, s.biometric_consent_valid_until) IS DISTINCT FROM (n.status, n.version, n.valid_until)
                   WHEN i.generation > n.generation THEN false
                   ELSE (s.consent_status, s.consent_version, s.consent_valid_until) IS DISTINCT FROM (n.status, n.version, n.valid_until) END",
     &[],

@@ -19,7 +19,8 @@ static UNGUARDED: Statement = Statement::read(
                          ('volume_notices', true), ('notifications', true), ('ledger_seals', true), ('ledger_heads', true),
                          ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true),
                          ('retention_policies', true), ('retention_policy_changes', true),
-                         ('sweep_progress', false), ('forget_tables', true), ('forget_history', true)) AS t (name, append_only))
+                         ('sweep_progress', false), ('forget_tables', true), ('forget_history', true),
+                         ('biometric_history', true), ('files_to_destroy', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (
