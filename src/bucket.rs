@@ -20,6 +20,8 @@ const SEALING: u32 = BUCKETS + 2;
 const SCRUBBING: u32 = BUCKETS + 3;
 /// And of those who write retention policies; sweeps share it, so that none goes by a policy that is no more.
 const RETENTION_POLICIES: u32 = BUCKETS + 16;
+/// And of sweeps: as many numbers as there are sweeps.
+const SWEEPS: u32 = BUCKETS + 17;
 /// And of those who destroy files.
 const FILES: u32 = BUCKETS + 24;
 /// Numbers from here on are the buckets once more, for writers.
@@ -117,6 +119,18 @@ pub fn vertical_patterns() {
 /// Takes the one lock of those who write retention policies, until the transaction ends.
 pub fn retention_policies() {
     take(RETENTION_POLICIES);
+}
+
+/// Keeps those out who write retention policies, until the transaction ends. Others who do the same are let in.
+pub fn keep_retention_policies() {
+    let tag = numbered(RETENTION_POLICIES);
+    // SAFETY: a transaction-level lock.
+    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false) };
+}
+
+/// Takes the one lock of a sweep, until the transaction ends: the next batch begins where this one came to.
+pub fn sweep(number: u8) {
+    take(SWEEPS + u32::from(number));
 }
 
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.

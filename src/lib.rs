@@ -24,7 +24,7 @@
 //! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
-//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
+//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`subtransaction`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
 //!
 //! The SQL is written by hand under `sql/`, in the order of the file names: preflight, roles, tables, functions, owners, row-level
 //! security, grants.
