@@ -49,13 +49,6 @@ pub struct Ground<'a> {
     pub purpose: &'a str,
 }
 
-/// Somebody who was erased.
-pub struct Erased {
-    pub candidate: [u8; 16],
-    pub request: [u8; 16],
-    pub access_id: i64,
-}
-
 /// A subject on its way out.
 struct Subject {
     standing: Standing,
@@ -65,7 +58,8 @@ struct Subject {
     erasure_generation: i32,
 }
 
-/// Erases subjects: clears every store of them, and leaves an event for each. Those that are not there, or erased already, are left out.
+/// Erases subjects: clears every store of them, and leaves an event for each, whose access ids it returns in the order of the subjects' ids. Those that are
+/// not there, or erased already, are left out.
 ///
 /// The writers' locks of all of them are held, the latest snapshot is pushed, SPI is connected.
 pub fn erase(
@@ -73,7 +67,7 @@ pub fn erase(
     keys: &Keys,
     wanted: &[Wanted],
     ground: &Ground<'_>,
-) -> Result<Vec<Erased>, Reason> {
+) -> Result<Vec<i64>, Reason> {
     let mut subjects = BTreeMap::new();
     for wanted in wanted.chunks(AT_ONCE) {
         connected(|| present(wanted, ground.reason, &mut subjects));
@@ -149,7 +143,7 @@ fn clear(candidates: &[[u8; 16]], subjects: &mut BTreeMap<[u8; 16], Subject>, no
     }
 }
 
-/// The events, and the requests that they fulfil.
+/// The events, and the requests that they fulfil. Returns their access ids.
 fn log(
     call: &Call,
     keys: &Keys,
@@ -157,7 +151,7 @@ fn log(
     cleaned: &[Cleaned],
     ground: &Ground<'_>,
     now: i64,
-) -> Vec<Erased> {
+) -> Vec<i64> {
     let role = call.caller.role();
     let act = Act {
         authority: ground.authority,
@@ -204,14 +198,7 @@ fn log(
     if !unasked.is_empty() {
         record::add_done(&unasked, &act, ground.reason);
     }
-    done.iter()
-        .zip(access_ids)
-        .map(|(done, access_id)| Erased {
-            candidate: done.candidate,
-            request: done.request,
-            access_id,
-        })
-        .collect()
+    access_ids
 }
 
 /// How many rows of each registered table went along, none included; `None` if there is no such table.
