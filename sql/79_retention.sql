@@ -31,3 +31,7 @@ AS 'MODULE_PATHNAME', 'retention_sweep';
 CREATE FUNCTION identity.consent_sweep(max_subjects int DEFAULT 1000, dry_run boolean DEFAULT false) RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', 'consent_sweep';
+
+CREATE FUNCTION identity.biometric_sweep(max_subjects int DEFAULT 1000, dry_run boolean DEFAULT false) RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'biometric_sweep';

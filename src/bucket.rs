@@ -138,14 +138,14 @@ pub fn sealing() {
     take(SEALING);
 }
 
-/// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
-pub fn try_files() -> bool {
-    try_take(FILES)
-}
-
 /// Takes the one lock of whoever goes over pages, until the transaction ends; `false`, without waiting, if somebody else has it.
 pub fn try_scrubbing() -> bool {
     try_take(SCRUBBING)
+}
+
+/// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
+pub fn try_files() -> bool {
+    try_take(FILES)
 }
 
 fn try_take(number: u32) -> bool {

@@ -1,5 +1,5 @@
 //! The maintenance process: keeps partitions ahead, numbers the changes of subjects, records the settings in force at each start and after each
-//! reload that changed one, writes the notices of volume, destroys the files of biometrics that were erased, and sweeps at night.
+//! reload that changed one, writes the notices of volume, sweeps at night, and destroys the files of biometrics that were erased.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -78,7 +78,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         notices::write_due();
         changes::number_committed();
         files_trouble = destroy_files(files_trouble);
-        // Last: they take the longest.
+        // Last: sweeps take the longest.
         night.round();
     }
     worker_process::exit()

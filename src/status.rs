@@ -5,8 +5,8 @@ use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
-use crate::erasure::gauges::gauges;
 use crate::biometric::files;
+use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
 use crate::ledger::{guards, partitions, progress};
 use crate::query::{Statement, connected, with_latest_snapshot};
@@ -271,12 +271,14 @@ fn biometrics(report: &mut Report) {
         ("off", "on"),
         "identity_pgx.biometric_classifications is on",
     );
-    let (waiting, oldest, trouble) = files::stuck();
-    let hint = trouble.map(|(access_id, word)| format!("access_id {access_id}: {word}"));
+    let list = files::list();
+    let hint = list
+        .trouble
+        .map(|(access_id, word)| format!("access_id {access_id}: {word}"));
     report.line(
         "biometric files",
-        &format!("{waiting} to destroy"),
-        oldest,
+        &format!("{} to destroy", list.waiting),
+        list.oldest.and_then(timestamp),
         hint.as_deref(),
     );
 }

@@ -67,14 +67,16 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     }
     // A withdrawal or an erasure that runs is waited for, and what it committed is what we decide by. Reads go on: none is decided by biometrics.
     bucket::keep_writers_out(&candidate);
-    let (until, version) =
-        with_latest_snapshot(|| connected(|| attach(&mut call, &keys, &upload)));
+    let (until, version) = with_latest_snapshot(|| connected(|| attach(&mut call, &keys, &upload)));
     ANSWER.record(&[timestamp(until), value(version)])
 }
 
 /// SHA-256 in hex as it is usually written: one hash has one form here, so that equal ones compare equal.
 fn is_template_hash(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Everything that must see one state of the world. Returns until when they may be kept, and which text was agreed to.
@@ -107,11 +109,16 @@ fn attach(call: &mut Call, keys: &Keys, upload: &Upload<'_>) -> (i64, String) {
         schedule_version: Some(&policy.schedule),
         retention_until: Some(until),
         text: Some(text.digest),
-        ..Event::new(Kind::Attach, upload.candidate, generation, role.as_str(), now)
+        ..Event::new(
+            Kind::Attach,
+            upload.candidate,
+            generation,
+            role.as_str(),
+            now,
+        )
     };
     let access_id = call.append(keys, &Fate::event(event.digest(&keys.installation)));
     event.keep(access_id);
     text.keep(access_id, &upload.candidate, "biometric");
     (until, version)
 }
-

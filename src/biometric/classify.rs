@@ -46,8 +46,8 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
 fn text(argument: pg_sys::Datum) -> Result<Zeroizing<String>, Reason> {
     // SAFETY: a jsonb datum; its size is known without detoasting it.
     let size = unsafe { pg_sys::toast_raw_datum_size(argument) };
-    let says_something =
-        size <= 8 * MAX_VALUE_BYTES && json::object(argument).is_some_and(|object| !object.is_empty());
+    let says_something = size <= 8 * MAX_VALUE_BYTES
+        && json::object(argument).is_some_and(|object| !object.is_empty());
     let text = says_something.then(|| Zeroizing::new(json::to_text(argument)));
     text.filter(|text| text.len() <= MAX_VALUE_BYTES)
         .ok_or(Reason::BadArgument)

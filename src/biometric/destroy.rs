@@ -67,10 +67,9 @@ pub fn destroy(directory: &str, names: &[&str]) -> Result<Gone, Trouble> {
     let Some((name, way)) = names.split_last() else {
         return Err(Trouble::NotPlain);
     };
-    let root = open(libc::AT_FDCWD, directory, libc::O_DIRECTORY).map_err(|_| Trouble::Directory)?;
-    let root_owner = status(root.as_raw_fd())
-        .ok_or(Trouble::Directory)?
-        .st_uid;
+    let root =
+        open(libc::AT_FDCWD, directory, libc::O_DIRECTORY).map_err(|_| Trouble::Directory)?;
+    let root_owner = status(root.as_raw_fd()).ok_or(Trouble::Directory)?.st_uid;
     let mut parent = root;
     for step in way {
         let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;

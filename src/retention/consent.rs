@@ -5,7 +5,7 @@ use identity_core::field::FieldSet;
 use identity_core::vocabulary::{ConsentKind, ConsentStatus, Vertical};
 use pgrx::pg_sys;
 
-use super::sweep::{Due, Ended, Range};
+use super::sweep::{Due, Ended, Range, due_of};
 use crate::bucket;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
@@ -17,28 +17,47 @@ use crate::sql_function::uuid;
 use crate::subject::standing::as_of;
 
 static DUE: Statement = Statement::read(
-    c"SELECT candidate_id, vertical FROM identity.subjects
-       WHERE candidate_id > $1 AND candidate_id <= $2 AND erased_at IS NULL AND consent_status = 'given' AND consent_valid_until <= $3
+    c"SELECT candidate_id, vertical, 'consent_expired' FROM identity.subjects
+       WHERE candidate_id > $1 AND candidate_id <= $2 AND erased_at IS NULL
+         AND (consent_status = 'given' AND consent_valid_until <= $3 OR biometric_consent_status = 'given' AND biometric_consent_valid_until <= $3)
        ORDER BY candidate_id LIMIT $4",
     &[pg_sys::UUIDOID, pg_sys::UUIDOID, pg_sys::TIMESTAMPTZOID, pg_sys::INT8OID],
 );
 
 /// What each row's event says: the subject, its generation and vertical, and the version and end of the consent that ran out; last, what its general
 /// consent is good for.
-static EXPIRE: Statement = Statement::write(
+static EXPIRE_GENERAL: Statement = Statement::write(
     c"UPDATE identity.subjects SET consent_status = 'expired', generation = generation + 1, updated_at = $2
        WHERE candidate_id = ANY ($1) AND erased_at IS NULL AND consent_status = 'given' AND consent_valid_until <= $2
    RETURNING candidate_id, generation, vertical, consent_version, consent_valid_until, consent_status, consent_valid_until",
     &[pg_sys::UUIDARRAYOID, pg_sys::TIMESTAMPTZOID],
 );
+static EXPIRE_BIOMETRIC: Statement = Statement::write(
+    c"UPDATE identity.subjects SET biometric_consent_status = 'expired', generation = generation + 1, updated_at = $2
+       WHERE candidate_id = ANY ($1) AND erased_at IS NULL AND biometric_consent_status = 'given' AND biometric_consent_valid_until <= $2
+   RETURNING candidate_id, generation, vertical, biometric_consent_version, biometric_consent_valid_until, consent_status, consent_valid_until",
+    &[pg_sys::UUIDARRAYOID, pg_sys::TIMESTAMPTZOID],
+);
 
 /// The subjects have it all by now, but for who recorded it and when.
-static KEEP: Statement = Statement::write(
+static KEEP_GENERAL: Statement = Statement::write(
     c"INSERT INTO identity.consent_history (access_id, candidate_id, kind, status, version, valid_until, generation, recorded_by, recorded_at)
       SELECT e.access_id, s.candidate_id, 'general', 'expired', s.consent_version, s.consent_valid_until, s.generation, $3::name, $4
         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e (access_id, candidate_id) JOIN identity.subjects s ON s.candidate_id = e.candidate_id",
-    &[pg_sys::INT8ARRAYOID, pg_sys::UUIDARRAYOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
+    &KEPT,
 );
+static KEEP_BIOMETRIC: Statement = Statement::write(
+    c"INSERT INTO identity.consent_history (access_id, candidate_id, kind, status, version, valid_until, generation, recorded_by, recorded_at)
+      SELECT e.access_id, s.candidate_id, 'biometric', 'expired', s.biometric_consent_version, s.biometric_consent_valid_until, s.generation, $3::name, $4
+        FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e (access_id, candidate_id) JOIN identity.subjects s ON s.candidate_id = e.candidate_id",
+    &KEPT,
+);
+const KEPT: [pg_sys::Oid; 4] = [
+    pg_sys::INT8ARRAYOID,
+    pg_sys::UUIDARRAYOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
+];
 
 /// One kind of consent.
 struct Of {
@@ -47,11 +66,18 @@ struct Of {
     keep: &'static Statement,
 }
 
-static KINDS: [Of; 1] = [Of {
-    kind: ConsentKind::General,
-    expire: &EXPIRE,
-    keep: &KEEP,
-}];
+static KINDS: [Of; 2] = [
+    Of {
+        kind: ConsentKind::General,
+        expire: &EXPIRE_GENERAL,
+        keep: &KEEP_GENERAL,
+    },
+    Of {
+        kind: ConsentKind::Biometric,
+        expire: &EXPIRE_BIOMETRIC,
+        keep: &KEEP_BIOMETRIC,
+    },
+];
 
 /// Those of whom some consent ran out. Runs inside a call's snapshot.
 pub fn due(range: &Range, most: i64) -> Vec<Due> {
@@ -61,13 +87,11 @@ pub fn due(range: &Range, most: i64) -> Vec<Due> {
         Some(pg_sys::Datum::from(clock::now())),
         bind(most),
     ]);
-    (0..rows.count)
-        .filter_map(|row| Some((rows.datum(row, 1).map(uuid)?, rows.get(row, 2)?)))
-        .collect()
+    due_of(&rows)
 }
 
 pub fn end(call: &mut Call, keys: &Keys, due: &[Due]) -> Ended {
-    let candidates = due.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    let candidates = due.iter().map(|due| due.candidate).collect::<Vec<_>>();
     let now = clock::now();
     for of in &KINDS {
         connected(|| expire(call, keys, of, &candidates, now));

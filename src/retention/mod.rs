@@ -1,6 +1,7 @@
 //! How long data is kept: the policies, and the sweeps that go by them.
 
 pub mod audit;
+mod biometric;
 pub mod change;
 mod consent;
 pub mod gauges;

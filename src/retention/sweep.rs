@@ -10,33 +10,37 @@ use identity_core::vocabulary::AccessorKind;
 use pgrx::pg_sys;
 
 use super::policies::Policies;
+use super::policy::Kind;
 use super::progress::Progress;
-use super::{consent, general};
+use super::{biometric, consent, general};
 use crate::call::Call;
 use crate::json_text::{jsonb, object, quoted};
 use crate::keys::region::Keys;
-use crate::query::{connected, with_latest_snapshot};
-use crate::sql_function::{Arguments, sql_function};
+use crate::query::{Rows, connected, with_latest_snapshot};
+use crate::sql_function::{Arguments, sql_function, uuid};
 use crate::{bucket, subtransaction};
 
 sql_function!(retention_sweep, pg_finfo_retention_sweep, retention);
 sql_function!(consent_sweep, pg_finfo_consent_sweep, consents);
+sql_function!(biometric_sweep, pg_finfo_biometric_sweep, biometrics);
 
 pub const MOST_SUBJECTS: i32 = 10_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
     Consent,
+    Biometric,
     Retention,
 }
 
 impl Sweep {
     /// In the order of a night: a consent that ran out makes biometrics due.
-    pub const ALL: [Self; 2] = [Self::Consent, Self::Retention];
+    pub const ALL: [Self; 3] = [Self::Consent, Self::Biometric, Self::Retention];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Consent => "consent",
+            Self::Biometric => "biometric",
             Self::Retention => "retention",
         }
     }
@@ -44,6 +48,7 @@ impl Sweep {
     pub const fn kind(self) -> AccessorKind {
         match self {
             Self::Consent => AccessorKind::ConsentExpiry,
+            Self::Biometric => AccessorKind::BiometricErase,
             Self::Retention => AccessorKind::Erasure,
         }
     }
@@ -51,14 +56,16 @@ impl Sweep {
     fn policies(self) -> Policies {
         match self {
             Self::Consent => Policies::none(),
-            Self::Retention => Policies::in_effect(super::policy::Kind::General),
+            Self::Biometric => Policies::in_effect(Kind::Biometric),
+            Self::Retention => Policies::in_effect(Kind::General),
         }
     }
 
-    /// Who is due in a range, in the order of their ids, and the vertical of each.
+    /// Who is due in a range, in the order of their ids.
     fn due(self, policies: &Policies, range: &Range, most: i64) -> Vec<Due> {
         match self {
             Self::Consent => consent::due(range, most),
+            Self::Biometric => biometric::due(range, most),
             Self::Retention => general::due(policies, range, most),
         }
     }
@@ -67,13 +74,30 @@ impl Sweep {
     fn end(self, call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> Ended {
         match self {
             Self::Consent => consent::end(call, keys, due),
+            Self::Biometric => biometric::end(call, keys, policies, due),
             Self::Retention => general::end(call, keys, policies, due),
         }
     }
 }
 
-/// A subject that is due, and its vertical.
-pub type Due = ([u8; 16], String);
+/// A subject that is due, and why.
+pub struct Due {
+    pub candidate: [u8; 16],
+    pub vertical: String,
+    pub reason: String,
+}
+
+/// From rows of these three.
+pub fn due_of(rows: &Rows) -> Vec<Due> {
+    let due = |row| {
+        Some(Due {
+            candidate: rows.datum(row, 1).map(uuid)?,
+            vertical: rows.get(row, 2)?,
+            reason: rows.get(row, 3)?,
+        })
+    };
+    (0..rows.count).filter_map(due).collect()
+}
 
 /// Subjects after one and up to another, that one included.
 pub struct Range {
@@ -104,6 +128,10 @@ fn retention(arguments: Arguments) -> pg_sys::Datum {
 
 fn consents(arguments: Arguments) -> pg_sys::Datum {
     run(arguments, Sweep::Consent)
+}
+
+fn biometrics(arguments: Arguments) -> pg_sys::Datum {
+    run(arguments, Sweep::Biometric)
 }
 
 fn run(arguments: Arguments, sweep: Sweep) -> pg_sys::Datum {
@@ -186,7 +214,11 @@ impl Plan {
                     policies,
                     progress,
                     more: due.len() > most,
-                    candidates: due.into_iter().take(most).map(|(id, _)| id).collect(),
+                    candidates: due
+                        .into_iter()
+                        .take(most)
+                        .map(|due| due.candidate)
+                        .collect(),
                 }
             })
         })
@@ -208,7 +240,7 @@ impl Plan {
             up_to: *last,
         };
         let mut due = connected(|| sweep.due(&self.policies, &range, i64::MAX));
-        due.retain(|(candidate, _)| mine.contains(candidate));
+        due.retain(|due| mine.contains(&due.candidate));
         due
     }
 

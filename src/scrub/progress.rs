@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use crate::forget;
 use crate::query::{Rows, Statement, bind};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,12 +40,12 @@ pub struct Progress {
     pub dead: Option<(u32, u16)>,
 }
 
-/// `$1`: the tables of ours in which something about subjects lies. A registered table stands for its partitions and children. What belongs to a
+/// `$1`: the tables of ours in which something about subjects lies; `$2`: those that applications registered. A registered table stands for its partitions and children. What belongs to a
 /// session, or has no pages, is not gone over.
 static BEGIN: Statement = Statement::write(
     c"INSERT INTO identity.scrub_progress (ordinal, relation, name, kind, of_table, has_entries, state)
       WITH RECURSIVE registered (oid) AS (
-          SELECT f.relation::oid FROM identity.forget_tables f
+          SELECT pg_catalog.unnest($2)
           UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN registered r ON i.inhparent = r.oid),
       tables AS (
           SELECT c.oid, c.relam, c.reltoastrelid, o.ours
@@ -69,7 +70,7 @@ static BEGIN: Statement = Statement::write(
       SELECT pg_catalog.row_number() OVER (ORDER BY r.kind = 'index', r.of_table, r.oid), r.oid, r.oid::regclass::text, r.kind, r.of_table, r.has_entries,
              CASE r.kind WHEN 'other' THEN 'done' ELSE 'pages' END
         FROM relations r",
-    &[pg_sys::TEXTARRAYOID],
+    &[pg_sys::TEXTARRAYOID, pg_sys::OIDARRAYOID],
 );
 static READ: Statement = Statement::read(
     c"SELECT ordinal, relation, name, kind, of_table, has_entries, state, file, next_block, blocks, left_blocks, dead_block, dead_item
@@ -96,7 +97,7 @@ static FORGET: Statement = Statement::write(c"DELETE FROM identity.scrub_progres
 /// Writes down what a new pass has before it. Runs inside SPI and a snapshot, as do all of these.
 pub fn begin(ours: &[&str]) {
     FORGET.run(&mut []);
-    BEGIN.run(&mut [bind(ours.to_vec())]);
+    BEGIN.run(&mut [bind(ours.to_vec()), bind(forget::relations())]);
 }
 
 /// The relations of the pass, tables before indexes.

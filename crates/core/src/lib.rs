@@ -84,7 +84,8 @@ pub use checkpoint::Checkpoint;
 pub use decision::{Purpose, Subject, may_read, may_use};
 pub use digest::{cert_fingerprint, event_digest, evidence_digest, subject_digest};
 pub use envelope::{
-    ClassificationsContext, EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES, key_version, open, seal,
+    ClassificationsContext, EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES,
+    key_version, open, seal,
 };
 pub use field::{Field, FieldSet};
 pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};
