@@ -72,7 +72,8 @@ static BEGIN: Statement = Statement::write(
         FROM relations r",
     &[pg_sys::TEXTARRAYOID, pg_sys::OIDARRAYOID],
 );
-static READ: Statement = Statement::read(
+/// A write, so that it sees what this call has begun.
+static READ: Statement = Statement::write(
     c"SELECT ordinal, relation, name, kind, of_table, has_entries, state, file, next_block, blocks, left_blocks, dead_block, dead_item
         FROM identity.scrub_progress ORDER BY ordinal",
     &[],
@@ -150,7 +151,8 @@ impl Progress {
         WRITE.run(&mut [
             bind(self.ordinal),
             bind(state),
-            bind(self.file),
+            // None yet is 0, which as an oid would be NULL.
+            Some(pg_sys::Datum::from(self.file)),
             bind(i64::from(self.next_block)),
             bind(i64::from(self.blocks)),
             bind(
