@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What takes long in the core: each fuzz target for ten minutes, and mutation
-# testing (fewer than 5 % of the mutants may survive). Part of `make check-long`.
+# What takes long in the core: every bit of the proofs of small trees, each fuzz
+# target for ten minutes, and mutation testing (fewer than 5 % of the mutants may
+# survive). Part of `make check-long`.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -74,5 +75,7 @@ sys.exit(percent >= limit)
 PY
 }
 
+printf '\n== proofs, as Go and Python read them, bit by bit\n'
+IDENTITY_LONG=1 tests/independent/proofs.sh
 fuzz_all
 mutate
