@@ -91,14 +91,14 @@ pub fn erase(
             });
         }
         let now = clock::now();
-        with_work_mem(|| {
+        call.shape.purpose = Short::new(ground.purpose);
+        Ok(with_work_mem(|| {
             for candidates in candidates.chunks(AT_ONCE) {
                 connected(|| clear(candidates, &mut subjects, now));
             }
-        });
-        bucket::keep_reads_out(&candidates);
-        call.shape.purpose = Short::new(ground.purpose);
-        Ok(log(call, keys, &subjects, &cleaned, ground, now))
+            bucket::keep_reads_out(&candidates);
+            log(call, keys, &subjects, &cleaned, ground, now)
+        }))
     })
 }
 
@@ -221,7 +221,7 @@ fn forgotten(cleaned: &[Cleaned], candidate: &[u8; 16]) -> Option<String> {
 }
 
 /// Runs `work` with enough memory for what a statement keeps of the rows it changes.
-fn with_work_mem(work: impl FnOnce()) {
+fn with_work_mem<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: constant name and value; on ERROR the end of the (sub)transaction puts the setting back.
     unsafe {
         let level = pg_sys::NewGUCNestLevel();
@@ -235,7 +235,8 @@ fn with_work_mem(work: impl FnOnce()) {
             0,
             false,
         );
-        work();
+        let done = work();
         pg_sys::AtEOXact_GUC(true, level);
+        done
     }
 }

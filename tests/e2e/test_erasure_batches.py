@@ -50,12 +50,11 @@ def test_batch_of_ten_thousand(own):
             worker.execute("COMMIT")
             used.append(peak(pid))
     assert used[1] - used[0] < 8_000 and used[1] < 150_000, used
-    log = own.cluster.log.read_text()
-    assert "temporary file" not in log, re.findall(r".*temporary file.*", log)[:3]
+    assert re.findall(r".*temporary file.*", own.cluster.log.read_text()) == []
     erased = own.sql("SELECT count(*) AS n, count(DISTINCT access_id) AS events FROM identity.erasure_requests WHERE authority = %s", (authority,))[0]
     assert erased == {"n": 2 * MANY + 100, "events": 2 * MANY + 100}
-    assert own.sql("SELECT count(*) AS n FROM identity.subjects WHERE erased_at IS NULL")[0]["n"] == MANY - 100
-    own.sql("DELETE FROM identity.subjects WHERE erased_at IS NULL")
+    # The rest of them is no matter here.
+    assert len(own.sql("DELETE FROM identity.subjects WHERE erased_at IS NULL RETURNING candidate_id")) == MANY - 100
     own.verify()
 
 
@@ -65,8 +64,9 @@ def test_sweep_fulfils_the_request_that_stands(own):
     wanted, unasked = (Subject(r["candidate_id"]) for r in own.sql("SELECT candidate_id FROM identity.subjects WHERE erased_at IS NULL"))
     request_id = asked(own, wanted, "candidate_request")
     with own.connect(own.worker) as worker:
-        while worker.execute(SWEEP, (1000,)).fetchone()[0]["done"] == 0:
-            pass  # the pass before goes on to its end first
+        # The pass before goes on to its end first.
+        while own.sql("SELECT 1 FROM identity.subjects WHERE erased_at IS NULL"):
+            worker.execute(SWEEP, (1000,))
     (kept,), (made,) = requests(own, wanted), requests(own, unasked)
     assert (kept["request_id"], kept["state"], kept["reason"], kept["authority"]) == (request_id, "done", "candidate_request", authority)
     assert row(own, wanted)["erasure_reason"] == "candidate_request"
