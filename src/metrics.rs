@@ -18,7 +18,7 @@ use crate::query::{connected, with_latest_snapshot};
 use crate::recorder::slots::{self, Record};
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, json_text, keys, lane};
+use crate::{call, clock, json_text, keys, lane, retention};
 
 sql_function!(metrics, pg_finfo_metrics, run);
 
@@ -73,6 +73,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     report.ledger();
     report.erasures();
     report.files();
+    report.retention();
     pg_sys::Datum::from(0)
 }
 
@@ -186,6 +187,38 @@ impl Report {
         self.line("identity_biometric_files", &[], list.waiting as f64);
         self.line("identity_biometric_files_stuck", &[], list.stuck as f64);
         self.line("identity_biometric_files_oldest_seconds", &[], age);
+    }
+
+    /// What a vertical without subjects would show is left out; there is no age of a sweep that never was.
+    fn retention(&mut self) {
+        let now = clock::now();
+        let gauges = with_latest_snapshot(retention::gauges::gauges);
+        for of in gauges.verticals {
+            let labels = [("vertical", of.vertical)];
+            self.line("identity_retention_due", &labels, of.due as f64);
+            self.line(
+                "identity_retention_without_policy",
+                &labels,
+                of.uncovered as f64,
+            );
+        }
+        for (sweep, pass) in gauges.sweeps {
+            let Some(pass) = pass else { continue };
+            let name = ("sweep", sweep.name());
+            if let Some(ended) = pass.ended_at {
+                let age = (now - ended) as f64 / 1e6;
+                self.line("identity_sweep_last_seconds", &[name], age);
+            }
+            let states = [
+                ("done", pass.done),
+                ("busy", pass.busy),
+                ("failed", pass.failed),
+            ];
+            for (state, count) in states {
+                let labels = [name, ("state", state)];
+                self.line("identity_sweep_subjects", &labels, count as f64);
+            }
+        }
     }
 
     /// Ages are 0 where nothing waits; there is none of a seal that never was.

@@ -201,7 +201,7 @@ def test_receipt_says_what_when_why_and_under_what_authority(vault, gateway):
         "access_id": str(kept["access_id"]),
         "generation": kept["generation"],
         "erasure_generation": 1,
-        "forgotten": receipt["forgotten"],
+        "forgotten": None,
         "biometric_file": None,
         "scrubbed_at": None,
         "residual_in_backups_until": None,
