@@ -16,8 +16,12 @@ const CONSENT_VERSIONS: u32 = BUCKETS;
 const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 /// And of those who seal the log.
 const SEALING: u32 = BUCKETS + 2;
+/// And of whoever goes over the pages of erased subjects.
+const SCRUBBING: u32 = BUCKETS + 3;
 /// And of those who write retention policies; sweeps share it, so that none goes by a policy that is no more.
 const RETENTION_POLICIES: u32 = BUCKETS + 16;
+/// And of sweeps: as many numbers as there are sweeps.
+const SWEEPS: u32 = BUCKETS + 17;
 /// And of those who destroy files.
 const FILES: u32 = BUCKETS + 24;
 /// Numbers from here on are the buckets once more, for writers.
@@ -117,9 +121,26 @@ pub fn retention_policies() {
     take(RETENTION_POLICIES);
 }
 
+/// Keeps those out who write retention policies, until the transaction ends. Others who do the same are let in.
+pub fn keep_retention_policies() {
+    let tag = numbered(RETENTION_POLICIES);
+    // SAFETY: a transaction-level lock.
+    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false) };
+}
+
+/// Takes the one lock of a sweep, until the transaction ends: the next batch begins where this one came to.
+pub fn sweep(number: u8) {
+    take(SWEEPS + u32::from(number));
+}
+
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.
 pub fn sealing() {
     take(SEALING);
+}
+
+/// Takes the one lock of whoever goes over pages, until the transaction ends; `false`, without waiting, if somebody else has it.
+pub fn try_scrubbing() -> bool {
+    try_take(SCRUBBING)
 }
 
 /// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.

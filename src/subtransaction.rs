@@ -38,3 +38,22 @@ pub fn attempt<T, E>(
         outcome
     }
 }
+
+/// The same, but an error that is raised is nobody's to swallow here: it ends the transaction as it always does.
+pub fn unless_refused<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    // SAFETY: as above; on ERROR the end of the transaction ends the subtransaction.
+    unsafe {
+        let (memory, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(memory);
+        let outcome = work();
+        if outcome.is_ok() {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(memory);
+        pg_sys::CurrentResourceOwner = owner;
+        outcome
+    }
+}

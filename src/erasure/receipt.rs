@@ -4,6 +4,7 @@ use identity_core::subject_digest;
 use pgrx::pg_sys;
 
 use super::wal;
+use crate::biometric;
 use crate::consent::event::{hex, instant};
 use crate::gucs;
 use crate::json_text::{object, quoted};
@@ -56,6 +57,11 @@ pub fn receipt(candidate: &[u8; 16]) -> Option<String> {
         ("generation", number(8)),
         ("erasure_generation", number(9)),
         ("forgotten", text(10)),
+        // `elsewhere`: the application's to destroy.
+        (
+            "biometric_file",
+            biometric::files::of(candidate).map(|word| quoted(&word)),
+        ),
         ("scrubbed_at", time(scrubbed_at)),
         (
             "residual_in_backups_until",
