@@ -160,6 +160,7 @@ fn fill(report: &mut Report) {
     );
 
     erasures(report);
+    retention(report);
     let (tables, unfit) = forget::counts();
     report.line(
         "registered tables",
@@ -167,7 +168,6 @@ fn fill(report: &mut Report) {
         None,
         (unfit > 0).then_some("nobody can be erased: mend them, or take them off the register with identity.forget_unregister(relation)"),
     );
-    retention(report);
     biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
