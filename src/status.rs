@@ -13,7 +13,7 @@ use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, error, gucs, lane, retention, worker_process};
+use crate::{call, clock, error, forget, gucs, lane, retention, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
 sql_function!(identity_status, pg_finfo_identity_status, status);
@@ -161,6 +161,13 @@ fn fill(report: &mut Report) {
 
     erasures(report);
     retention(report);
+    let (tables, unfit) = forget::counts();
+    report.line(
+        "registered tables",
+        &format!("{tables} registered, {unfit} cannot be cleaned"),
+        None,
+        (unfit > 0).then_some("nobody can be erased: mend them, or take them off the register with identity.forget_unregister(relation)"),
+    );
     biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);

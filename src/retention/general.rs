@@ -13,7 +13,7 @@ use super::sweep::{Due, Ended, Range, due_of};
 use crate::call::Call;
 use crate::erasure::erase::{Ground, Wanted, erase};
 use crate::keys::region::Keys;
-use crate::query::{Statement, bind};
+use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate, Line};
 use crate::{clock, metrics, subtransaction};
 
@@ -102,8 +102,9 @@ impl Work<'_> {
                 request: None,
             })
             .collect::<Vec<_>>();
-        let erased =
-            subtransaction::unless_refused(|| erase(self.call, self.keys, &wanted, ground));
+        let erased = subtransaction::unless_refused(|| {
+            connected(|| erase(self.call, self.keys, &wanted, ground))
+        });
         match erased {
             Ok(erased) => self.ended.done += erased.len(),
             Err(Reason::ForgetFailed) => {

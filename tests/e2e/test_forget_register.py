@@ -69,6 +69,12 @@ def test_nobody_else_registers_or_unregisters(app):
     vault.sql(f"GRANT USAGE ON SCHEMA {app.schema} TO PUBLIC; CREATE TABLE {app.schema}.plain (subject uuid); ALTER TABLE {app.schema}.plain OWNER TO {plain}")
     vault.sql(f"GRANT ALL ON {app.schema}.notes TO {stranger}")
     name = f"{app.schema}.notes"
+    # A superuser that is granted the owner's role, and no DBA.
+    member = vault.login(plain)
+    vault.sql(f"ALTER ROLE {member} SUPERUSER")
+    with vault.connect(member) as conn:
+        refuses(app, (f"{app.schema}.plain", "subject", "delete", None), NOT_YOURS, conn)
+    vault.sql(f"ALTER ROLE {member} NOSUPERUSER")
     with vault.connect(stranger) as other, vault.cluster.connect() as superuser, vault.connect(plain) as owner:
         for conn in (other, superuser):
             refuses(app, (name, "subject", "delete", None), NOT_YOURS, conn)
@@ -171,6 +177,15 @@ def test_a_null_relation_and_one_that_is_not_there(app):
     refuses(app, ("4000000000", "subject", "delete", None), BAD)
     refused(app.conn, UNREGISTER, (None,), "22004", "null_argument")
     refused(app.conn, UNREGISTER, ("4000000000",), *BAD)
+
+
+def test_what_parts_rows_into_partitions_is_not_cleared(app):
+    app.sql("CREATE TABLE app.notes (subject uuid, note text, day int) PARTITION BY RANGE (day)")
+    app.sql("CREATE TABLE app.notes_1 PARTITION OF app.notes DEFAULT PARTITION BY LIST (note)")
+    app.sql("CREATE TABLE app.notes_2 PARTITION OF app.notes_1 DEFAULT")
+    for column in ("day", "note"):
+        refuses(app, (f"{app.schema}.notes", "subject", "null_columns", [column]), BAD)
+    app.register()
 
 
 UNFIT = {
@@ -303,10 +318,19 @@ def test_a_table_that_changed_since_fails_the_erasure_until_it_is_off_the_regist
         app.sql(statement)
     if what == "child of somebody else":
         app.vault.sql(f"ALTER TABLE {app.schema}.child OWNER TO {app.vault.login()}")
+    assert status(app) == "1 registered, 1 cannot be cleaned"
     assert "it is gone, or not a table any more that can be cleaned" in app.fails(subject, "55000")
     app.vault.verify()
     app.conn.execute("SELECT identity.forget_unregister(%s::oid::regclass)", (oid,))
+    assert status(app) == "0 registered, 0 cannot be cleaned"
     assert app.erase(subject) == {}
+
+
+def status(app) -> str:
+    with app.vault.connect(app.vault.auditor) as auditor:
+        state, hint = auditor.execute("SELECT state, hint FROM identity.identity_status() WHERE item = 'registered tables'").fetchone()
+    assert (hint is None) == state.endswith(" 0 cannot be cleaned")
+    return state
 
 
 def test_a_table_whose_owner_is_gone_fails_the_erasure(app, subject):
