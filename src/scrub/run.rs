@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use super::progress::{self, Kind, Progress, State};
 use super::relation::{self, Work};
 use super::{blockers, pass};
+use crate::biometric::files;
 use crate::caller::Caller;
 use crate::json_text::{jsonb, object, quoted};
 use crate::query::{connected, with_latest_snapshot};
@@ -21,6 +22,8 @@ struct Answer {
     rewritten: i64,
     /// Pages that are in use and hold something dead.
     left: usize,
+    /// Uploaded files that are still to be destroyed: the requests of their subjects wait for it.
+    files: i64,
     scrubbed: usize,
     blocked_by: Vec<String>,
     locked: Vec<String>,
@@ -50,20 +53,34 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     jsonb(&scrub(i64::from(max_pages)))
 }
 
-/// Looks at up to `max_pages` pages; the answer is a JSON object. Needs a transaction that can write, and neither SPI nor keys.
+/// Looks at up to `max_pages` pages; the answer is a JSON object. Needs a transaction that can write, and neither SPI nor, but for files, keys.
 pub fn scrub(max_pages: i64) -> String {
+    let files = files::destroy();
     if !bucket::try_scrubbing() {
-        return text("busy", &Answer::default());
+        return text(
+            "busy",
+            &Answer {
+                files,
+                ..Answer::default()
+            },
+        );
     }
-    if let Some(answer) = in_snapshot(|| go_on(max_pages)) {
+    if let Some(answer) = in_snapshot(|| go_on(max_pages, files)) {
         return answer;
     }
     match in_snapshot(pass::begin) {
         // Another snapshot: what was written is seen by those that are taken later.
-        Ok(()) => in_snapshot(|| go_on(max_pages)).unwrap_or_default(),
-        Err((0, _)) => text("idle", &Answer::default()),
+        Ok(()) => in_snapshot(|| go_on(max_pages, files)).unwrap_or_default(),
+        Err((0, _)) => text(
+            "idle",
+            &Answer {
+                files,
+                ..Answer::default()
+            },
+        ),
         Err((_, limit)) => {
             let answer = Answer {
+                files,
                 blocked_by: in_snapshot(|| blockers::before(limit)),
                 ..Answer::default()
             };
@@ -77,7 +94,7 @@ fn in_snapshot<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Goes on with the pass that is under way.
-fn go_on(max_pages: i64) -> Option<String> {
+fn go_on(max_pages: i64, files: i64) -> Option<String> {
     let pass = pass::under_way()?;
     let mut work = Work {
         pages: max_pages,
@@ -106,6 +123,7 @@ fn go_on(max_pages: i64) -> Option<String> {
     answer.looked_at = work.looked_at;
     answer.rewritten = work.rewritten;
     answer.locked = work.locked;
+    answer.files = files;
     let state = if work.blocked {
         answer.blocked_by = blockers::before(pass.horizon());
         "blocked"
@@ -155,6 +173,7 @@ fn text(state: &str, answer: &Answer) -> String {
         ("pages", answer.looked_at.to_string()),
         ("rewritten", answer.rewritten.to_string()),
         ("left", answer.left.to_string()),
+        ("files", answer.files.to_string()),
         ("scrubbed", answer.scrubbed.to_string()),
         ("blocked_by", list(&answer.blocked_by)),
         ("locked", names(&answer.locked)),
