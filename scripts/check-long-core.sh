@@ -56,8 +56,10 @@ mutate() {
   tool cargo-mutants "$MUTANTS_VERSION"
   printf '\n== mutation testing of the core\n'
   mkdir -p "$TARGET/mutants"
-  # A mutant that loops for ever may allocate for as long.
-  (ulimit -v 8000000 && cargo mutants --package identity_core --test-package identity_core --jobs 2 --output "$TARGET/mutants") || status=$?
+  # Optimized a little, the tests take a sixth of the time. A mutant that loops for ever may allocate for as long.
+  (export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=1
+    ulimit -v 8000000
+    cargo mutants --package identity_core --test-package identity_core --jobs 2 --output "$TARGET/mutants" -- --lib --test it) || status=$?
   case $status in 0 | 2 | 3) ;; *) die "cargo mutants could not run (exit $status)" ;; esac
   "$TARGET/venv/bin/python" - "$TARGET/mutants/mutants.out/outcomes.json" "$MAX_ALIVE_PERCENT" <<'PY'
 import json, sys
