@@ -85,12 +85,23 @@ ALTER TABLE identity.forget_history                                       OWNER 
 ALTER FUNCTION identity.forget_register(regclass, name, text, name[])     OWNER TO identity_keeper;
 ALTER FUNCTION identity.forget_unregister(regclass)                       OWNER TO identity_keeper;
 
+-- The scrub.
+ALTER TABLE identity.scrub_passes                                         OWNER TO identity_owner;
+ALTER TABLE identity.scrub_progress                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.erasure_scrub(int)                                OWNER TO identity_keeper;
+
 -- Erasing: none returns PII.
 ALTER TABLE identity.erasure_requests                                     OWNER TO identity_owner;
 ALTER FUNCTION identity.erasure_request(uuid, text)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_authorise(uuid, text)                     OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_status(uuid)                              OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_receipt(uuid)                             OWNER TO identity_keeper;
+
+-- Sweeps.
+ALTER TABLE identity.sweep_progress                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER TO identity_keeper;
 
 -- Biometrics. The view reads as the keeper, who sees every row.
 ALTER TABLE identity.biometric_history                                    OWNER TO identity_owner;

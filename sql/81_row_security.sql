@@ -120,6 +120,18 @@ CREATE POLICY keeper_removes ON identity.forget_tables  FOR DELETE TO identity_k
 CREATE POLICY policy_reads   ON identity.forget_history FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.forget_history FOR INSERT TO identity_keeper WITH CHECK (true);
 
+-- The scrub's progress is the scrub's own.
+ALTER TABLE identity.scrub_passes   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.scrub_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.scrub_passes   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.scrub_passes   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.scrub_passes   FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.scrub_passes   FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY keeper_reads   ON identity.scrub_progress FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.scrub_progress FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.scrub_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.scrub_progress FOR DELETE TO identity_keeper USING (true);
+
 -- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
 ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);
@@ -127,6 +139,7 @@ CREATE POLICY keeper_adds    ON identity.erasure_requests FOR INSERT TO identity
 CREATE POLICY keeper_changes ON identity.erasure_requests FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_removes ON identity.subject_texts    FOR DELETE TO identity_keeper USING (true);
 
+-- Biometrics. What is collected of whom, and which files are on the list, is nobody's to read.
 -- Biometrics. An erasure of them takes the texts about them, and no other.
 ALTER TABLE identity.biometric_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.files_to_destroy  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -147,6 +160,7 @@ CREATE POLICY dba_changes  ON identity.retention_policies       FOR UPDATE TO id
 CREATE POLICY dba_removes  ON identity.retention_policies       FOR DELETE TO identity_dba USING (true);
 CREATE POLICY policy_reads ON identity.retention_policy_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.retention_policy_changes FOR INSERT TO identity_keeper WITH CHECK (true);
+
 -- Where a sweep has come to is the id of a subject: nobody's to see but the keeper's functions.
 ALTER TABLE identity.sweep_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.sweep_progress FOR SELECT TO identity_keeper USING (true);

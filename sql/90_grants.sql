@@ -121,6 +121,10 @@ GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
 GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
 GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
 
+-- The scrub keeps its progress and marks the requests it is done with; the worker has it run.
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_progress TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
+
 -- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
 GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
@@ -129,6 +133,10 @@ GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
 GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
     ON identity.erasure_requests TO identity_keeper;
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
+
+-- Sweeps keep where they have come to; the worker has them run.
+GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean) TO identity_worker;
 
 -- Biometrics: a gateway collects, whoever answers for their end destroys. A file on the list is tried, and taken off it when it is gone.
 GRANT EXECUTE ON FUNCTION identity.biometric_attach(uuid, text, text), identity.biometric_classify(uuid, jsonb) TO identity_gateway;

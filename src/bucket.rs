@@ -7,6 +7,8 @@
 
 use pgrx::pg_sys;
 
+use crate::transaction;
+
 /// Bounds how many locks an erasure of many subjects needs.
 const BUCKETS: u32 = 1024;
 /// Numbers that no subject's bucket has: locks of those who write policy.
@@ -14,6 +16,8 @@ const CONSENT_VERSIONS: u32 = BUCKETS;
 const VERTICAL_PATTERNS: u32 = BUCKETS + 1;
 /// And of those who seal the log.
 const SEALING: u32 = BUCKETS + 2;
+/// And of whoever goes over the pages of erased subjects.
+const SCRUBBING: u32 = BUCKETS + 3;
 /// And of those who write retention policies; sweeps share it, so that none goes by a policy that is no more.
 const RETENTION_POLICIES: u32 = BUCKETS + 16;
 /// And of sweeps: as many numbers as there are sweeps.
@@ -134,12 +138,18 @@ pub fn sealing() {
     take(SEALING);
 }
 
+/// Takes the one lock of whoever goes over pages, until the transaction ends; `false`, without waiting, if somebody else has it.
+pub fn try_scrubbing() -> bool {
+    try_take(SCRUBBING)
+}
+
 /// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
 pub fn try_files() -> bool {
     try_take(FILES)
 }
 
 fn try_take(number: u32) -> bool {
+    transaction::must_end();
     let tag = numbered(number);
     // SAFETY: a transaction-level lock.
     let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
@@ -147,6 +157,7 @@ fn try_take(number: u32) -> bool {
 }
 
 fn take(number: u32) {
+    transaction::must_end();
     let tag = numbered(number);
     // SAFETY: a transaction-level lock.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };

@@ -55,8 +55,8 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         ),
         Reason::PreparedTransaction => (
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "a transaction that left access rows, or sealed them, cannot be prepared",
-            "Use COMMIT. A prepared transaction would hold its lane of the log open, or keep others from sealing.",
+            "a transaction that left access rows, or sealed them, or changed a subject, cannot be prepared",
+            "Use COMMIT. A prepared transaction would hold its lane of the log open, or keep others from the subject or from sealing.",
         ),
         Reason::NotSealed => (
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -15,6 +15,7 @@
 //! | [`forget`] | tables of applications that are cleaned when a subject is erased |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
 //! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |
+//! | [`scrub`] | what erasures left in the pages of tables and indexes is overwritten |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks on subjects, and of those who write policy |
 //! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
@@ -61,6 +62,7 @@ mod recorder;
 mod relation;
 mod retention;
 mod scan;
+mod scrub;
 mod shmem;
 mod sql_function;
 mod status;

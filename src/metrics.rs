@@ -10,6 +10,7 @@ use identity_core::vocabulary::{AccessorKind, Outcome};
 use pgrx::pg_sys;
 
 use crate::answer::{Rows as Answer, value};
+use crate::biometric::files;
 use crate::erasure::gauges::gauges;
 use crate::ledger::{partitions, progress};
 use crate::limits::table;
@@ -71,6 +72,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     report.state();
     report.ledger();
     report.erasures();
+    report.files();
     report.retention();
     pg_sys::Datum::from(0)
 }
@@ -175,6 +177,16 @@ impl Report {
             self.line("identity_erasures", &labels, waiting.count as f64);
             self.line("identity_erasures_oldest_seconds", &labels, age);
         }
+    }
+
+    /// An age of 0 where nothing waits.
+    fn files(&mut self) {
+        let now = clock::now();
+        let list = with_latest_snapshot(|| connected(files::list));
+        let age = list.oldest.map_or(0.0, |since| (now - since) as f64 / 1e6);
+        self.line("identity_biometric_files", &[], list.waiting as f64);
+        self.line("identity_biometric_files_stuck", &[], list.stuck as f64);
+        self.line("identity_biometric_files_oldest_seconds", &[], age);
     }
 
     /// What a vertical without subjects would show is left out; there is no age of a sweep that never was.

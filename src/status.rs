@@ -13,7 +13,7 @@ use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, error, gucs, lane, retention, worker_process};
+use crate::{call, clock, error, forget, gucs, lane, retention, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
 sql_function!(identity_status, pg_finfo_identity_status, status);
@@ -161,6 +161,13 @@ fn fill(report: &mut Report) {
 
     erasures(report);
     retention(report);
+    let (tables, unfit) = forget::counts();
+    report.line(
+        "registered tables",
+        &format!("{tables} registered, {unfit} cannot be cleaned"),
+        None,
+        (unfit > 0).then_some("nobody can be erased: mend them, or take them off the register with identity.forget_unregister(relation)"),
+    );
     biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
@@ -271,12 +278,14 @@ fn biometrics(report: &mut Report) {
         ("off", "on"),
         "identity_pgx.biometric_classifications is on",
     );
-    let (waiting, oldest, trouble) = files::stuck();
-    let hint = trouble.map(|(access_id, word)| format!("access_id {access_id}: {word}"));
+    let list = files::list();
+    let hint = list
+        .trouble
+        .map(|(access_id, word)| format!("access_id {access_id}: {word}"));
     report.line(
         "biometric files",
-        &format!("{waiting} to destroy"),
-        oldest,
+        &format!("{} to destroy", list.waiting),
+        list.oldest.and_then(timestamp),
         hint.as_deref(),
     );
 }

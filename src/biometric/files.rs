@@ -60,15 +60,16 @@ static WAITS: Statement = Statement::read(
     c"SELECT FROM identity.files_to_destroy WHERE candidate_id = $1 AND path = $2",
     &[pg_sys::UUIDOID, pg_sys::TEXTOID],
 );
-/// A write, for the same reason. Of the newest erasure; what followed on it comes after it.
+/// A write, for the same reason. Of the newest erasure and what followed on it; a file of an older one that is still there comes before.
 static OF: Statement = Statement::write(
-    c"SELECT COALESCE(f.file, e.file) FROM identity.biometric_history e
+    c"SELECT CASE WHEN EXISTS (SELECT FROM identity.files_to_destroy w WHERE w.candidate_id = $1) THEN 'waiting' ELSE COALESCE(f.file, e.file) END
+        FROM identity.biometric_history e
         LEFT JOIN identity.biometric_history f ON f.candidate_id = e.candidate_id AND f.kind = 'file' AND f.erasure = e.access_id
        WHERE e.candidate_id = $1 AND e.kind = 'erase' ORDER BY e.generation DESC LIMIT 1",
     &[pg_sys::UUIDOID],
 );
-static STUCK: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*), pg_catalog.min(queued_at),
+static LIST: Statement = Statement::read(
+    c"SELECT pg_catalog.count(*), pg_catalog.min(queued_at), pg_catalog.count(trouble),
              (SELECT s.access_id FROM identity.files_to_destroy s WHERE s.trouble IS NOT NULL ORDER BY s.queued_at, s.access_id LIMIT 1),
              (SELECT s.trouble FROM identity.files_to_destroy s WHERE s.trouble IS NOT NULL ORDER BY s.queued_at, s.access_id LIMIT 1)
         FROM identity.files_to_destroy",
@@ -81,13 +82,6 @@ struct File {
     access_id: i64,
     candidate: [u8; 16],
     path: String,
-}
-
-/// What a call has done, and what it has left.
-#[derive(Clone, Copy, Default)]
-pub struct Destroyed {
-    pub gone: i64,
-    pub left: i64,
 }
 
 /// What becomes of a file when the biometrics that came in it are erased.
@@ -123,29 +117,41 @@ pub fn of(candidate: &[u8; 16]) -> Option<String> {
         .get(0, 1)
 }
 
-/// How many are on the list, since when, and what is in the way of the oldest that was tried in vain: its access id, and a word of ours.
-pub fn stuck() -> (i64, Option<pg_sys::Datum>, Option<(i64, String)>) {
-    let rows = STUCK.run(&mut []);
-    let trouble = rows.get(0, 3).zip(rows.get(0, 4));
-    (rows.get(0, 1).unwrap_or(0), rows.datum(0, 2), trouble)
+/// The list as a whole.
+pub struct List {
+    pub waiting: i64,
+    /// Since when the oldest is on it, in microseconds since 2000.
+    pub oldest: Option<i64>,
+    /// Those that were tried in vain; and of the oldest of them the access id, and what is in the way in words of ours.
+    pub stuck: i64,
+    pub trouble: Option<(i64, String)>,
+}
+
+pub fn list() -> List {
+    let rows = LIST.run(&mut []);
+    List {
+        waiting: rows.get(0, 1).unwrap_or(0),
+        oldest: rows.datum(0, 2).map(|at| at.value() as i64),
+        stuck: rows.get(0, 3).unwrap_or(0),
+        trouble: rows.get(0, 4).zip(rows.get(0, 5)),
+    }
 }
 
 /// Destroys what is on the list, as far as what put it there has committed. Runs in any transaction of a role that may; what it destroyed stays so if that
 /// one is rolled back, and is then found missing. Without keys nothing can be recorded, so nothing is destroyed.
-pub fn destroy() -> Destroyed {
-    match keys::active() {
-        Some(keys) if bucket::try_files() => with_latest_snapshot(|| connected(|| work_off(&keys))),
-        _ => Destroyed::default(),
+pub fn destroy() -> i64 {
+    if let Some(keys) = keys::active().filter(|_| bucket::try_files()) {
+        with_latest_snapshot(|| connected(|| work_off(&keys)));
     }
+    with_latest_snapshot(|| connected(|| LEFT.run(&mut []).get(0, 1).unwrap_or(0)))
 }
 
-fn work_off(keys: &Keys) -> Destroyed {
+fn work_off(keys: &Keys) {
     let began = clock::monotonic_nanos();
     let now = clock::now();
     // A moment ahead is of a clock that was wrong.
     let pause = [now.saturating_sub(PAUSE_MICROS), now].map(|at| Some(pg_sys::Datum::from(at)));
     let rows = DUE.run(&mut pause.clone());
-    let mut gone = 0;
     for row in 0..rows.count {
         if clock::monotonic_nanos().saturating_sub(began) > MOST_NANOS {
             break;
@@ -160,16 +166,11 @@ fn work_off(keys: &Keys) -> Destroyed {
         match outcome {
             Ok(word) if record(keys, &file, generation, word).is_ok() => {
                 TAKE_AWAY.run(&mut [bind(file.access_id)]);
-                gone += 1;
             }
             // It is gone; the record of it waits for the next round, and then says that it was missing.
             Ok(_) => break,
             Err(trouble) => tell(&file, rows.get(row, 4), trouble),
         }
-    }
-    Destroyed {
-        gone,
-        left: LEFT.run(&mut []).get(0, 1).unwrap_or(0),
     }
 }
 

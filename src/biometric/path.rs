@@ -13,7 +13,7 @@ pub enum Place<'a> {
     Elsewhere,
     /// The names that lead to it from the directory.
     Ours(Vec<&'a str>),
-    /// It leads into the directory, but not to a file of this subject's, or not straight.
+    /// It leads into the directory, but not to a file of this subject's; or who knows where.
     Refused,
 }
 
@@ -33,23 +33,22 @@ pub fn place<'a>(path: &'a str, candidate: &[u8; 16]) -> Place<'a> {
 /// The directory whose files are ours; `None` if there is none, or the setting names none that can be meant.
 pub fn directory() -> Option<String> {
     let directory = gucs::biometric_directory();
-    let straight = straight(&directory).is_some_and(|names| !names.is_empty());
-    straight.then_some(directory)
+    straight(&directory).is_some().then_some(directory)
 }
 
 fn place_in<'a>(directory: &str, path: &'a str, candidate: &[u8; 16]) -> Place<'a> {
-    let inside = |names: &[&str]| {
-        let root = straight(directory).unwrap_or_default();
-        names.starts_with(&root).then_some(root.len())
-    };
-    let Some(names) = straight(path) else {
-        let there = resolved(path).and_then(|names| inside(&names));
-        return there.map_or(Place::Elsewhere, |_| Place::Refused);
-    };
-    let Some(depth) = inside(&names) else {
+    if !path.starts_with('/') {
         return Place::Elsewhere;
+    }
+    // Where a detour leads is known to the disk alone, and may be another place tomorrow.
+    let Some(names) = straight(path) else {
+        return Place::Refused;
     };
-    let below = names.into_iter().skip(depth).collect::<Vec<_>>();
+    let root = straight(directory).unwrap_or_default();
+    if !names.starts_with(&root) {
+        return Place::Elsewhere;
+    }
+    let below = names.into_iter().skip(root.len()).collect::<Vec<_>>();
     let id = pgrx::Uuid::from_bytes(*candidate).to_string();
     match below.iter().any(|name| name.starts_with(&id)) {
         true => Place::Ours(below),
@@ -60,21 +59,6 @@ fn place_in<'a>(directory: &str, path: &'a str, candidate: &[u8; 16]) -> Place<'
 /// The names in an absolute path that is written in the one way without detours.
 fn straight(path: &str) -> Option<Vec<&str>> {
     let names = path.strip_prefix('/')?.split('/').collect::<Vec<_>>();
-    let detour = |name: &&str| matches!(*name, "" | "." | "..");
-    (!names.iter().any(|name| detour(&name))).then_some(names)
-}
-
-/// The names in an absolute path with its detours taken out, as far as that can be said without looking at the disk.
-fn resolved(path: &str) -> Option<Vec<&str>> {
-    let mut names = Vec::new();
-    for name in path.strip_prefix('/')?.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => {
-                names.pop();
-            }
-            _ => names.push(name),
-        }
-    }
-    Some(names)
+    let detour = names.iter().any(|name| matches!(*name, "" | "." | ".."));
+    (!detour).then_some(names)
 }

@@ -1,0 +1,205 @@
+//! One page: what is dead is pruned, and what belongs to nothing is overwritten.
+//!
+//! Lock order: a page's content lock, one at a time, and nothing is waited for while it is held. Pruning moves rows, so it needs the page to itself; where
+//! somebody has it pinned (an open cursor), it is left for later. Overwriting what belongs to nothing moves nothing.
+//!
+//! Pruning is asked of `heap_page_prune_opt`, by the hints that it looks at: of the functions that prune it alone has kept its signature in PostgreSQL
+//! 15 to 18, and `heap_page_prune` changed it in a minor release.
+
+use pgrx::pg_sys;
+
+use super::layout::{self, PAGE};
+
+/// What became of a page.
+#[derive(Default)]
+pub struct Outcome {
+    pub rewritten: bool,
+    /// Something dead is still there.
+    pub left: bool,
+    /// The page's last line pointer that waits for a VACUUM.
+    pub dead_item: Option<u16>,
+}
+
+/// How a page is to be looked at.
+#[derive(Clone, Copy)]
+pub struct Look {
+    pub relation: pg_sys::Relation,
+    pub strategy: pg_sys::BufferAccessStrategy,
+    /// What transactions before this one deleted nobody sees any more.
+    pub horizon: pg_sys::TransactionId,
+    /// Rewrites the page whatever is in it.
+    pub always: bool,
+}
+
+impl Look {
+    /// A page of a table.
+    ///
+    /// # Safety
+    /// The relation is open, a heap, locked, and has the block. The horizon is its own.
+    pub unsafe fn heap(&self, block: u32) -> Outcome {
+        // SAFETY: as the caller says; the page is read and written under its content lock.
+        unsafe {
+            let buffer = self.lock(block);
+            let (mut dead, mut dead_item) = self.dead(buffer, block);
+            if dead {
+                self.ask_for_pruning(buffer);
+                (dead, dead_item) = self.dead(buffer, block);
+            }
+            let rewritten = self.overwrite(buffer);
+            pg_sys::UnlockReleaseBuffer(buffer);
+            Outcome {
+                rewritten,
+                left: dead,
+                dead_item,
+            }
+        }
+    }
+
+    /// A page of a B-tree.
+    ///
+    /// # Safety
+    /// The relation is open, a B-tree, locked, and has the block.
+    pub unsafe fn index(&self, block: u32) -> Outcome {
+        if block == 0 {
+            // What the tree begins with; no entries. Older ones do not say where it ends.
+            return Outcome::default();
+        }
+        // SAFETY: as the caller says.
+        unsafe {
+            let buffer = self.lock(block);
+            let rewritten = self.overwrite(buffer);
+            pg_sys::UnlockReleaseBuffer(buffer);
+            Outcome {
+                rewritten,
+                ..Outcome::default()
+            }
+        }
+    }
+
+    /// Whether a line pointer of the table is one that waits for a VACUUM.
+    ///
+    /// # Safety
+    /// As for `heap`.
+    pub unsafe fn waits_for_vacuum(&self, block: u32, item: u16) -> bool {
+        // SAFETY: as the caller says.
+        unsafe {
+            let buffer = self.lock(block);
+            let page = pg_sys::BufferGetPage(buffer);
+            let waits = !pg_sys::PageIsNew(page)
+                && item <= pg_sys::PageGetMaxOffsetNumber(page)
+                && (*pg_sys::PageGetItemId(page, item)).lp_flags() == pg_sys::LP_DEAD;
+            pg_sys::UnlockReleaseBuffer(buffer);
+            waits
+        }
+    }
+
+    unsafe fn lock(&self, block: u32) -> pg_sys::Buffer {
+        // SAFETY: the block is there.
+        unsafe {
+            let buffer = pg_sys::ReadBufferExtended(
+                self.relation,
+                pg_sys::ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                self.strategy,
+            );
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+            buffer
+        }
+    }
+
+    /// Whether a row lies there that nobody can see any more, and the last line pointer of one that lay there.
+    unsafe fn dead(&self, buffer: pg_sys::Buffer, block: u32) -> (bool, Option<u16>) {
+        // SAFETY: the page is locked; items are within the page.
+        unsafe {
+            let page = pg_sys::BufferGetPage(buffer);
+            let (mut dead, mut dead_item) = (false, None);
+            if pg_sys::PageIsNew(page) {
+                return (dead, dead_item);
+            }
+            for item in 1..=pg_sys::PageGetMaxOffsetNumber(page) {
+                let pointer = pg_sys::PageGetItemId(page, item);
+                match (*pointer).lp_flags() {
+                    pg_sys::LP_DEAD => dead_item = Some(item),
+                    pg_sys::LP_NORMAL if !dead => {
+                        dead = self.is_dead(buffer, page, pointer, (block, item));
+                    }
+                    _ => {}
+                }
+            }
+            (dead, dead_item)
+        }
+    }
+
+    unsafe fn is_dead(
+        &self,
+        buffer: pg_sys::Buffer,
+        page: pg_sys::Page,
+        pointer: pg_sys::ItemId,
+        (block, item): (u32, u16),
+    ) -> bool {
+        const LIVES: u16 = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMAX_INVALID) as u16;
+        // SAFETY: a row of a locked page of the table.
+        unsafe {
+            let header = pg_sys::PageGetItem(page, pointer).cast::<pg_sys::HeapTupleHeaderData>();
+            if (*header).t_infomask & LIVES == LIVES {
+                return false;
+            }
+            let mut row = pg_sys::HeapTupleData {
+                t_len: (*pointer).lp_len(),
+                t_tableOid: (*self.relation).rd_id,
+                t_data: header,
+                ..Default::default()
+            };
+            pgrx::itemptr::item_pointer_set_all(&mut row.t_self, block, item);
+            pg_sys::HeapTupleSatisfiesVacuum(&mut row, self.horizon, buffer)
+                == pg_sys::HTSV_Result::HEAPTUPLE_DEAD
+        }
+    }
+
+    /// Prunes the page, if nobody else has it; locked before and after. The hints may stay: then the next one who reads the page prunes it.
+    unsafe fn ask_for_pruning(&self, buffer: pg_sys::Buffer) {
+        // SAFETY: hints, written under the page's lock.
+        unsafe {
+            let header = pg_sys::BufferGetPage(buffer).cast::<pg_sys::PageHeaderData>();
+            (*header).pd_prune_xid = before(self.horizon);
+            (*header).pd_flags |= pg_sys::PD_PAGE_FULL as u16;
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+            pg_sys::heap_page_prune_opt(self.relation, buffer);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+        }
+    }
+
+    /// Overwrites what belongs to nothing, here and on standbys. Whether there was anything.
+    unsafe fn overwrite(&self, buffer: pg_sys::Buffer) -> bool {
+        // SAFETY: the page is locked exclusively; the image is a copy of it.
+        unsafe {
+            let page = &*pg_sys::BufferGetPage(buffer).cast::<[u8; PAGE]>();
+            let Some(unused) = layout::unused(page) else {
+                return false;
+            };
+            if !layout::has_bytes(page, &unused) && !self.always {
+                return false;
+            }
+            let log = pg_sys::GenericXLogStart(self.relation);
+            let image = pg_sys::GenericXLogRegisterBuffer(log, buffer, 0).cast::<[u8; PAGE]>();
+            for range in unused {
+                if let Some(bytes) = (*image).get_mut(range) {
+                    bytes.fill(0);
+                }
+            }
+            pg_sys::GenericXLogFinish(log);
+            true
+        }
+    }
+}
+
+/// The transaction id before this one.
+fn before(xid: pg_sys::TransactionId) -> pg_sys::TransactionId {
+    let before = xid.into_inner().wrapping_sub(1);
+    pg_sys::TransactionId::from(if before < pg_sys::FirstNormalTransactionId.into_inner() {
+        u32::MAX
+    } else {
+        before
+    })
+}

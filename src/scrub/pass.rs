@@ -1,0 +1,129 @@
+//! A pass: which requests it is for, and when it has done for them.
+//!
+//! A request is a pass's if the transaction that fulfilled it, and every older one, had ended when the pass began: its row is older than `covers`, the
+//! oldest transaction that ran then. Whatever those transactions changed, they changed under ids below `horizon`, the next one that was to be given out.
+
+use pgrx::pg_sys;
+
+use super::progress;
+use crate::clock;
+use crate::erasure::stores::RELATIONS;
+use crate::query::{Statement, bind};
+
+/// How many passes stay on record.
+const KEPT: i64 = 100;
+
+/// `$1`: an id as old as the oldest transaction that runs.
+static WAITING: Statement = Statement::read(
+    c"SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE pg_catalog.age(r.xmin) > pg_catalog.age($1))
+        FROM identity.erasure_requests r WHERE r.state = 'done' AND r.scrubbed_at IS NULL",
+    &[pg_sys::XIDOID],
+);
+/// A write, so that it sees what this call has begun.
+static CURRENT: Statement = Statement::write(
+    c"SELECT pass, covers, horizon, every_page FROM identity.scrub_passes WHERE ended_at IS NULL",
+    &[],
+);
+static BEGIN: Statement = Statement::write(
+    c"INSERT INTO identity.scrub_passes (pass, began_at, covers, horizon, timeline, every_page)
+      SELECT COALESCE(pg_catalog.max(pass), 0) + 1, $1, $2, $3, $4, $4 > 1 AND NOT COALESCE(pg_catalog.bool_or(timeline = $4 AND ended_at IS NOT NULL), false)
+        FROM identity.scrub_passes",
+    &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT8OID,
+        pg_sys::INT8OID,
+        pg_sys::INT8OID,
+    ],
+);
+static COUNT: Statement = Statement::write(
+    c"UPDATE identity.scrub_passes SET looked_at = looked_at + $2, rewritten = rewritten + $3 WHERE pass = $1",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
+);
+static MARK: Statement = Statement::write(
+    c"UPDATE identity.erasure_requests AS r SET scrubbed_at = $1, scrubbed_lsn = $2
+       WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND pg_catalog.age(r.xmin) > pg_catalog.age($3)",
+    &[pg_sys::TIMESTAMPTZOID, pg_sys::PG_LSNOID, pg_sys::XIDOID],
+);
+static END: Statement = Statement::write(
+    c"UPDATE identity.scrub_passes SET ended_at = $2, end_lsn = $3 WHERE pass = $1",
+    &[pg_sys::INT8OID, pg_sys::TIMESTAMPTZOID, pg_sys::PG_LSNOID],
+);
+static FORGET: Statement = Statement::write(
+    c"DELETE FROM identity.scrub_passes WHERE pass <= $1",
+    &[pg_sys::INT8OID],
+);
+
+#[derive(Clone, Copy)]
+pub struct Pass {
+    number: i64,
+    covers: i64,
+    horizon: i64,
+    pub every_page: bool,
+}
+
+/// The pass that is under way, or a new one if any request can have it. `Err`: how many requests wait, and before which transaction somebody must end.
+/// Runs inside SPI and the call's snapshot.
+pub fn current() -> Result<Pass, (i64, pg_sys::TransactionId)> {
+    if let Some(pass) = under_way() {
+        return Ok(pass);
+    }
+    // SAFETY: the snapshot of this call, and the id that is next. In this order: what had ended by the snapshot has lower ids.
+    let (oldest, next) = unsafe {
+        let oldest = (*pg_sys::GetActiveSnapshot()).xmin;
+        (oldest, pg_sys::ReadNextFullTransactionId().value)
+    };
+    let waiting = WAITING.run(&mut [bind(oldest)]);
+    if waiting.get::<i64>(0, 2).unwrap_or(0) == 0 {
+        return Err((waiting.get(0, 1).unwrap_or(0), short(next as i64)));
+    }
+    let younger_by = u64::from((next as u32).wrapping_sub(oldest.into_inner()));
+    // SAFETY: reads the server's state.
+    let timeline = unsafe { pg_sys::GetWALInsertionTimeLine() };
+    BEGIN.run(&mut [
+        Some(pg_sys::Datum::from(clock::now())),
+        bind(next.saturating_sub(younger_by) as i64),
+        bind(next as i64),
+        bind(i64::from(timeline)),
+    ]);
+    progress::begin(&RELATIONS);
+    under_way().ok_or((0, short(next as i64)))
+}
+
+fn under_way() -> Option<Pass> {
+    let rows = CURRENT.run(&mut []);
+    Some(Pass {
+        number: rows.get(0, 1)?,
+        covers: rows.get(0, 2)?,
+        horizon: rows.get(0, 3)?,
+        every_page: rows.get(0, 4)?,
+    })
+}
+
+impl Pass {
+    /// What nobody may see any more before a page is touched: changes of transactions before this one.
+    pub fn horizon(&self) -> pg_sys::TransactionId {
+        short(self.horizon)
+    }
+
+    pub fn count(&self, looked_at: i64, rewritten: i64) {
+        COUNT.run(&mut [bind(self.number), bind(looked_at), bind(rewritten)]);
+    }
+
+    /// Every page is done: marks the requests. Returns how many.
+    pub fn end(&self) -> usize {
+        let now = Some(pg_sys::Datum::from(clock::now()));
+        // SAFETY: reads the server's state. Everything that the pass wrote lies before it.
+        let lsn = Some(pg_sys::Datum::from(unsafe {
+            pg_sys::GetXLogInsertRecPtr()
+        }));
+        let marked = MARK.run(&mut [now, lsn, bind(short(self.covers))]).count;
+        END.run(&mut [bind(self.number), now, lsn]);
+        FORGET.run(&mut [bind(self.number - KEPT)]);
+        marked
+    }
+}
+
+/// A transaction id without its epoch.
+fn short(xid: i64) -> pg_sys::TransactionId {
+    pg_sys::TransactionId::from(xid as u32)
+}
