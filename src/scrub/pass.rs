@@ -61,12 +61,9 @@ pub struct Pass {
     pub every_page: bool,
 }
 
-/// The pass that is under way, or a new one if any request can have it. `Err`: how many requests wait, and before which transaction somebody must end.
-/// Runs inside SPI and the call's snapshot.
-pub fn current() -> Result<Pass, (i64, pg_sys::TransactionId)> {
-    if let Some(pass) = under_way() {
-        return Ok(pass);
-    }
+/// Begins a pass if any request can have it. `Err`: how many requests wait, and before which transaction somebody must end. Runs inside SPI and the call's
+/// snapshot, which does not see what it writes.
+pub fn begin() -> Result<(), (i64, pg_sys::TransactionId)> {
     // SAFETY: the snapshot of this call, and the id that is next. In this order: what had ended by the snapshot has lower ids.
     let (oldest, next) = unsafe {
         let oldest = (*pg_sys::GetActiveSnapshot()).xmin;
@@ -86,10 +83,11 @@ pub fn current() -> Result<Pass, (i64, pg_sys::TransactionId)> {
         bind(i64::from(timeline)),
     ]);
     progress::begin(&RELATIONS);
-    under_way().ok_or((0, short(next as i64)))
+    Ok(())
 }
 
-fn under_way() -> Option<Pass> {
+/// The pass that is under way. Runs inside SPI and a snapshot.
+pub fn under_way() -> Option<Pass> {
     let rows = CURRENT.run(&mut []);
     Some(Pass {
         number: rows.get(0, 1)?,

@@ -25,6 +25,9 @@ struct Answer {
     blocked_by: Vec<String>,
     locked: Vec<String>,
     await_vacuum: Vec<String>,
+    /// Indexes that may keep values of rows that are gone: between the pages of a B-tree a value stays as the boundary, whatever became of its row.
+    reindex: Vec<String>,
+    /// Tables of an access method whose pages we do not know.
     not_scrubbed: Vec<String>,
 }
 
@@ -52,25 +55,30 @@ pub fn scrub(max_pages: i64) -> String {
     if !bucket::try_scrubbing() {
         return text("busy", &Answer::default());
     }
-    with_latest_snapshot(|| {
-        connected(|| match pass::current() {
-            Ok(pass) => go_on(pass, max_pages),
-            Err((0, _)) => text("idle", &Answer::default()),
-            Err((_, limit)) => {
-                let blocked_by = blockers::before(limit);
-                text(
-                    "blocked",
-                    &Answer {
-                        blocked_by,
-                        ..Answer::default()
-                    },
-                )
-            }
-        })
-    })
+    if let Some(answer) = in_snapshot(|| go_on(max_pages)) {
+        return answer;
+    }
+    match in_snapshot(pass::begin) {
+        // Another snapshot: what was written is seen by those that are taken later.
+        Ok(()) => in_snapshot(|| go_on(max_pages)).unwrap_or_default(),
+        Err((0, _)) => text("idle", &Answer::default()),
+        Err((_, limit)) => {
+            let answer = Answer {
+                blocked_by: in_snapshot(|| blockers::before(limit)),
+                ..Answer::default()
+            };
+            text("blocked", &answer)
+        }
+    }
 }
 
-fn go_on(pass: pass::Pass, max_pages: i64) -> String {
+fn in_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    with_latest_snapshot(|| connected(work))
+}
+
+/// Goes on with the pass that is under way.
+fn go_on(max_pages: i64) -> Option<String> {
+    let pass = pass::under_way()?;
     let mut work = Work {
         pages: max_pages,
         looked_at: 0,
@@ -109,7 +117,7 @@ fn go_on(pass: pass::Pass, max_pages: i64) -> String {
     } else {
         "waiting"
     };
-    text(state, &answer)
+    Some(text(state, &answer))
 }
 
 /// The pages of an index are looked at when no entry of a row that is gone is left in it.
@@ -134,7 +142,8 @@ fn waits(relations: &[Progress]) -> Answer {
     Answer {
         left: relations.iter().map(|one| one.left_blocks.len()).sum(),
         await_vacuum: names(&|one| one.state == State::Vacuum),
-        not_scrubbed: names(&|one| one.kind == Kind::Other),
+        reindex: names(&|one| one.has_entries && matches!(one.kind, Kind::Index | Kind::Other)),
+        not_scrubbed: names(&|one| one.kind == Kind::Other && !one.has_entries),
         ..Answer::default()
     }
 }
@@ -150,6 +159,7 @@ fn text(state: &str, answer: &Answer) -> String {
         ("blocked_by", list(&answer.blocked_by)),
         ("locked", names(&answer.locked)),
         ("await_vacuum", names(&answer.await_vacuum)),
+        ("reindex", names(&answer.reindex)),
         ("not_scrubbed", names(&answer.not_scrubbed)),
     ])
 }
