@@ -35,13 +35,16 @@ CREATE TABLE identity.subjects (
     request_id                    uuid,
     -- until when a consent that was given holds: from its version's valid_for; NULL = until withdrawn. Every read looks at it
     consent_valid_until           timestamptz,
-    biometric_consent_version     text
+    biometric_consent_version     text,
+    -- the same for biometrics: the consent is looked at when they are collected, and holds as long as they are kept
+    biometric_consent_valid_until timestamptz
 );
 -- MAIN keeps a ciphertext in its row: values are bounded so that six of the largest still fit one page, and what never goes
 -- to a TOAST table need not be scrubbed from one.
 ALTER TABLE identity.subjects
     ALTER COLUMN name_ct SET STORAGE MAIN, ALTER COLUMN email_ct SET STORAGE MAIN, ALTER COLUMN phone_ct SET STORAGE MAIN,
     ALTER COLUMN address_ct SET STORAGE MAIN, ALTER COLUMN ssn_ct SET STORAGE MAIN, ALTER COLUMN dob_ct SET STORAGE MAIN,
-    ALTER COLUMN biometric_classifications_ct SET STORAGE MAIN;
+    ALTER COLUMN biometric_classifications_ct SET STORAGE MAIN, ALTER COLUMN biometric_data_path SET STORAGE MAIN,
+    ALTER COLUMN biometric_template_hash SET STORAGE MAIN;
 CREATE UNIQUE INDEX subjects_request ON identity.subjects (registered_by, request_id) WHERE request_id IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('identity.subjects', '');

@@ -22,7 +22,7 @@ CREATE TABLE identity.consent_history (
     access_id       bigint      NOT NULL PRIMARY KEY,
     candidate_id    uuid        NOT NULL,
     kind            text        NOT NULL CHECK (kind IN ('general', 'biometric')),
-    status          text        NOT NULL CHECK (status IN ('pending', 'given', 'withdrawn')),
+    status          text        NOT NULL CHECK (status IN ('pending', 'given', 'withdrawn', 'expired')),
     version         text COLLATE "C",
     valid_until     timestamptz,
     generation      int         NOT NULL,

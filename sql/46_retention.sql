@@ -27,3 +27,21 @@ CREATE TABLE identity.retention_policy_changes (
     CHECK ((state = 'removed') = (days IS NULL) AND (days IS NULL) = (schedule_version IS NULL))
 );
 SELECT pg_catalog.pg_extension_config_dump('identity.retention_policy_changes', '');
+
+-- How far each sweep has come: a row for each, made by its first batch. Trust: whoever can write here can make a sweep pass subjects over until the next
+-- night, and nothing else.
+CREATE TABLE identity.sweep_progress (
+    sweep    text COLLATE "C" NOT NULL PRIMARY KEY CHECK (sweep IN ('consent', 'biometric', 'retention')),
+    -- the last subject of the batch before; NULL = the pass is over
+    cursor   uuid,
+    -- the policies that the pass goes by; under others it begins anew
+    policies text        NOT NULL,
+    began_at timestamptz NOT NULL,
+    -- when a pass was last over
+    ended_at timestamptz,
+    -- of this pass, or of the last one
+    done     bigint      NOT NULL,
+    busy     bigint      NOT NULL,
+    failed   bigint      NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('identity.sweep_progress', '');

@@ -22,3 +22,16 @@ ALTER TABLE identity.retention_policies ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON identity.retention_policy_changes
     FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();
 ALTER TABLE identity.retention_policy_changes ENABLE ALWAYS TRIGGER append_only;
+
+-- One batch each. Subjects whose retention is over are erased; consents that ran out are recorded as such; biometrics that are due are destroyed.
+CREATE FUNCTION identity.retention_sweep(max_subjects int DEFAULT 1000, dry_run boolean DEFAULT false) RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'retention_sweep';
+
+CREATE FUNCTION identity.consent_sweep(max_subjects int DEFAULT 1000, dry_run boolean DEFAULT false) RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'consent_sweep';
+
+CREATE FUNCTION identity.biometric_sweep(max_subjects int DEFAULT 1000, dry_run boolean DEFAULT false) RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'biometric_sweep';

@@ -79,23 +79,44 @@ ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER 
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
 
+-- Registered tables of applications: cleaned as their owners.
+ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;
+ALTER TABLE identity.forget_history                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.forget_register(regclass, name, text, name[])     OWNER TO identity_keeper;
+ALTER FUNCTION identity.forget_unregister(regclass)                       OWNER TO identity_keeper;
+
 -- The scrub.
-ALTER TABLE identity.scrub_passes             OWNER TO identity_owner;
-ALTER TABLE identity.scrub_progress           OWNER TO identity_owner;
+ALTER TABLE identity.scrub_passes                                         OWNER TO identity_owner;
+ALTER TABLE identity.scrub_progress                                       OWNER TO identity_owner;
 ALTER FUNCTION identity.erasure_scrub(int)                                OWNER TO identity_keeper;
+
 -- Erasing: none returns PII.
 ALTER TABLE identity.erasure_requests                                     OWNER TO identity_owner;
 ALTER FUNCTION identity.erasure_request(uuid, text)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_authorise(uuid, text)                     OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_status(uuid)                              OWNER TO identity_keeper;
 ALTER FUNCTION identity.erasure_receipt(uuid)                             OWNER TO identity_keeper;
+
+-- Sweeps.
+ALTER TABLE identity.sweep_progress                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER TO identity_keeper;
+
+-- Biometrics. The view reads as the keeper, who sees every row.
+ALTER TABLE identity.biometric_history                                    OWNER TO identity_owner;
+ALTER TABLE identity.files_to_destroy                                     OWNER TO identity_owner;
+ALTER VIEW identity.biometrics_due                                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_attach(uuid, text, text)                OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_classify(uuid, jsonb)                   OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_erase(uuid, text)                       OWNER TO identity_keeper;
+
 -- Retention.
 ALTER TABLE identity.retention_policies                                   OWNER TO identity_owner;
 ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;
 ALTER FUNCTION identity._retention_policy_checked()                       OWNER TO identity_keeper;
 ALTER FUNCTION identity._retention_policy_recorded()                      OWNER TO identity_keeper;
--- Registered tables of applications: cleaned as their owners.
-ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;
-ALTER TABLE identity.forget_history                                       OWNER TO identity_owner;
-ALTER FUNCTION identity.forget_register(regclass, name, text, name[])     OWNER TO identity_keeper;
-ALTER FUNCTION identity.forget_unregister(regclass)                       OWNER TO identity_keeper;
+ALTER TABLE identity.sweep_progress                                       OWNER TO identity_owner;
+ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
+ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER TO identity_keeper;

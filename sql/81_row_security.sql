@@ -111,6 +111,15 @@ CREATE POLICY keeper_adds  ON identity.anchor_commits FOR INSERT TO identity_kee
 CREATE POLICY keeper_reads ON identity.ledger_expired FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.ledger_expired FOR INSERT TO identity_keeper WITH CHECK (true);
 
+-- Which tables are cleaned names no subject: the DBA and who checks see it.
+ALTER TABLE identity.forget_tables  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.forget_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_reads   ON identity.forget_tables  FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.forget_tables  FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_removes ON identity.forget_tables  FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY policy_reads   ON identity.forget_history FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.forget_history FOR INSERT TO identity_keeper WITH CHECK (true);
+
 -- The scrub's progress is the scrub's own.
 ALTER TABLE identity.scrub_passes   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.scrub_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -122,12 +131,26 @@ CREATE POLICY keeper_reads   ON identity.scrub_progress FOR SELECT TO identity_k
 CREATE POLICY keeper_adds    ON identity.scrub_progress FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_changes ON identity.scrub_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_takes   ON identity.scrub_progress FOR DELETE TO identity_keeper USING (true);
+
 -- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
 ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.erasure_requests FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_changes ON identity.erasure_requests FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_removes ON identity.subject_texts    FOR DELETE TO identity_keeper USING (true);
+
+-- Biometrics. What is collected of whom, and which files are on the list, is nobody's to read.
+-- Biometrics. An erasure of them takes the texts about them, and no other.
+ALTER TABLE identity.biometric_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.files_to_destroy  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.biometric_history FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.biometric_history FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads   ON identity.files_to_destroy  FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.files_to_destroy  FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.files_to_destroy  FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.files_to_destroy  FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY keeper_takes_biometrics ON identity.subject_texts FOR DELETE TO identity_keeper USING (kind = 'biometric');
+
 -- Retention is policy: the DBA writes it, who checks sees it.
 ALTER TABLE identity.retention_policies       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.retention_policy_changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -137,11 +160,9 @@ CREATE POLICY dba_changes  ON identity.retention_policies       FOR UPDATE TO id
 CREATE POLICY dba_removes  ON identity.retention_policies       FOR DELETE TO identity_dba USING (true);
 CREATE POLICY policy_reads ON identity.retention_policy_changes FOR SELECT TO identity_dba, identity_approver, identity_auditor, identity_worker, identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.retention_policy_changes FOR INSERT TO identity_keeper WITH CHECK (true);
--- Which tables are cleaned names no subject: the DBA and who checks see it.
-ALTER TABLE identity.forget_tables  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE identity.forget_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY policy_reads   ON identity.forget_tables  FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
-CREATE POLICY keeper_adds    ON identity.forget_tables  FOR INSERT TO identity_keeper WITH CHECK (true);
-CREATE POLICY keeper_removes ON identity.forget_tables  FOR DELETE TO identity_keeper USING (true);
-CREATE POLICY policy_reads   ON identity.forget_history FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
-CREATE POLICY keeper_adds    ON identity.forget_history FOR INSERT TO identity_keeper WITH CHECK (true);
+
+-- Where a sweep has come to is the id of a subject: nobody's to see but the keeper's functions.
+ALTER TABLE identity.sweep_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.sweep_progress FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.sweep_progress FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.sweep_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);

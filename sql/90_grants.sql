@@ -115,9 +115,16 @@ GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_salts(bigint[], int),
                           identity.ledger_seal_salts(bigint[], int) TO identity_auditor, identity_worker, identity_legal;
 
+-- Tables of applications are put on the register by a DBA who also owns them; the functions see to the second half.
+GRANT EXECUTE ON FUNCTION identity.forget_register(regclass, name, text, name[]), identity.forget_unregister(regclass) TO identity_dba;
+GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
+GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
+GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
+
 -- The scrub keeps its progress and marks the requests it is done with; the worker has it run.
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_progress TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
+
 -- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
 GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
@@ -126,14 +133,22 @@ GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
 GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
     ON identity.erasure_requests TO identity_keeper;
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
+
+-- Sweeps keep where they have come to; the worker has them run.
+GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean) TO identity_worker;
+
+-- Biometrics: a gateway collects, whoever answers for their end destroys. A file on the list is tried, and taken off it when it is gone.
+GRANT EXECUTE ON FUNCTION identity.biometric_attach(uuid, text, text), identity.biometric_classify(uuid, jsonb) TO identity_gateway;
+GRANT EXECUTE ON FUNCTION identity.biometric_erase(uuid, text) TO identity_worker, identity_legal;
+GRANT SELECT, INSERT ON identity.biometric_history TO identity_keeper;
+GRANT SELECT, INSERT, DELETE, UPDATE (tried_at, trouble) ON identity.files_to_destroy TO identity_keeper;
+
 -- Retention. A DBA says how long and by which schedule; who changed it and when are the trigger's to say. A worker sees what it sweeps by.
 GRANT SELECT, DELETE, INSERT (vertical, kind, days, schedule_version), UPDATE (days, schedule_version) ON identity.retention_policies TO identity_dba;
 GRANT SELECT ON identity.retention_policies TO identity_keeper;
 GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
 GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
 GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
--- Tables of applications are put on the register by a DBA who also owns them; the functions see to the second half.
-GRANT EXECUTE ON FUNCTION identity.forget_register(regclass, name, text, name[]), identity.forget_unregister(regclass) TO identity_dba;
-GRANT SELECT, INSERT, DELETE ON identity.forget_tables TO identity_keeper;
-GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
-GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
+GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean) TO identity_worker;

@@ -7,6 +7,8 @@
 
 use pgrx::pg_sys;
 
+use crate::transaction;
+
 /// Bounds how many locks an erasure of many subjects needs.
 const BUCKETS: u32 = 1024;
 /// Numbers that no subject's bucket has: locks of those who write policy.
@@ -18,6 +20,10 @@ const SEALING: u32 = BUCKETS + 2;
 const SCRUBBING: u32 = BUCKETS + 3;
 /// And of those who write retention policies; sweeps share it, so that none goes by a policy that is no more.
 const RETENTION_POLICIES: u32 = BUCKETS + 16;
+/// And of sweeps: as many numbers as there are sweeps.
+const SWEEPS: u32 = BUCKETS + 17;
+/// And of those who destroy files.
+const FILES: u32 = BUCKETS + 24;
 /// Numbers from here on are the buckets once more, for writers.
 const WRITERS: u32 = 2 * BUCKETS;
 const TAG: u16 = 0x1DB0;
@@ -115,6 +121,18 @@ pub fn retention_policies() {
     take(RETENTION_POLICIES);
 }
 
+/// Keeps those out who write retention policies, until the transaction ends. Others who do the same are let in.
+pub fn keep_retention_policies() {
+    let tag = numbered(RETENTION_POLICIES);
+    // SAFETY: a transaction-level lock.
+    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false) };
+}
+
+/// Takes the one lock of a sweep, until the transaction ends: the next batch begins where this one came to.
+pub fn sweep(number: u8) {
+    take(SWEEPS + u32::from(number));
+}
+
 /// Takes the one lock of those who seal the log, until the transaction ends: the next one must see what this one committed.
 pub fn sealing() {
     take(SEALING);
@@ -125,7 +143,13 @@ pub fn try_scrubbing() -> bool {
     try_take(SCRUBBING)
 }
 
+/// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
+pub fn try_files() -> bool {
+    try_take(FILES)
+}
+
 fn try_take(number: u32) -> bool {
+    transaction::must_end();
     let tag = numbered(number);
     // SAFETY: a transaction-level lock.
     let outcome = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, true) };
@@ -133,6 +157,7 @@ fn try_take(number: u32) -> bool {
 }
 
 fn take(number: u32) {
+    transaction::must_end();
     let tag = numbered(number);
     // SAFETY: a transaction-level lock.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };

@@ -55,8 +55,8 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         ),
         Reason::PreparedTransaction => (
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "a transaction that left access rows, or sealed them, cannot be prepared",
-            "Use COMMIT. A prepared transaction would hold its lane of the log open, or keep others from sealing.",
+            "a transaction that left access rows, or sealed them, or changed a subject, cannot be prepared",
+            "Use COMMIT. A prepared transaction would hold its lane of the log open, or keep others from the subject or from sealing.",
         ),
         Reason::NotSealed => (
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -67,6 +67,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "a registered table of an application could not be cleaned, so nothing was erased",
             "Table and cause are in the server log. Mend it, or take the table off the register, and try again.",
+        ),
+        Reason::ClassificationsOff => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "biometrics are not classified here",
+            "Whoever runs the server turns on identity_pgx.biometric_classifications, if it is to be.",
         ),
         Reason::ReadOnly => (
             ERRCODE_READ_ONLY_SQL_TRANSACTION,

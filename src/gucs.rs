@@ -30,6 +30,13 @@ pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTE
 /// How long backups are kept, in minutes: what a receipt promises about them. Sighup: whoever runs SQL must not be able to promise what the backups do not
 /// keep. The server cannot see them, so this is a statement of whoever runs it; longer is weaker, since what was erased lies there for longer.
 pub static BACKUP_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * MINUTES_PER_DAY);
+/// Whether biometrics may be classified. Sighup and off: what a face says of somebody is worth more to others than to whoever asked for it, and no
+/// gateway must be able to begin with it by itself.
+pub static BIOMETRIC_CLASSIFICATIONS: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// The directory whose files are destroyed along with the biometrics that came in them. Postmaster and empty: the server unlinks what lies there, and nobody
+/// who runs SQL may say where that is.
+pub static BIOMETRIC_DIRECTORY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
 const MINUTES_PER_DAY: i32 = 1440;
 
 /// The words of `purpose_approval`, as the setting has them.
@@ -127,12 +134,28 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );
+    GucRegistry::define_bool_guc(
+        c"identity_pgx.biometric_classifications",
+        c"Lets biometric_classify() store what biometrics say of a subject, encrypted.",
+        c"Turning it on is recorded and shown by identity_status().",
+        &BIOMETRIC_CLASSIFICATIONS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"identity_pgx.biometric_directory",
+        c"Where uploaded biometrics lie that the server itself destroys; empty: nowhere.",
+        c"An absolute path without detours. A file there is destroyed only if its path carries its subject's id.",
+        &BIOMETRIC_DIRECTORY,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 8];
+pub type Settings = [(&'static str, String); 10];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
@@ -140,6 +163,11 @@ pub fn effective() -> Settings {
     [
         ("allow_dev_keys", switch(ALLOW_DEV_KEYS.get())),
         ("backup_retention", format!("{}min", BACKUP_RETENTION.get())),
+        (
+            "biometric_classifications",
+            switch(BIOMETRIC_CLASSIFICATIONS.get()),
+        ),
+        ("biometric_directory", biometric_directory()),
         ("database", database()),
         ("log_retention", format!("{}min", LOG_RETENTION.get())),
         (
@@ -166,7 +194,9 @@ pub fn digest(installation: &[u8; 16], settings: &Settings) -> [u8; 32] {
 /// Whether this value of a setting protects less than the one before; at a start there is none before, and what counts is the weakest value.
 pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
     let strength = |value: &str| match (name, value) {
-        ("require_mtls", "off") | ("allow_dev_keys", "on") | ("purpose_approval", "none") => 0,
+        ("require_mtls", "off")
+        | ("allow_dev_keys" | "biometric_classifications", "on")
+        | ("purpose_approval", "none") => 0,
         ("purpose_approval", "sensitive") => 1,
         ("log_retention", kept) => minutes(kept).unwrap_or(i64::MIN),
         ("backup_retention", kept) => -minutes(kept).unwrap_or(i64::MAX),
@@ -190,5 +220,13 @@ pub fn database() -> String {
     DATABASE
         .get()
         .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// The directory of uploads that are ours to destroy, as it was written; empty if there is none.
+pub fn biometric_directory() -> String {
+    BIOMETRIC_DIRECTORY
+        .get()
+        .map(|path| path.to_string_lossy().into_owned())
         .unwrap_or_default()
 }

@@ -8,6 +8,7 @@
 //! | [`purpose`] | purposes: read in every call, versioned on change, approved by a second person, revoked at once |
 //! | [`caller_revocation`] | logins that are shut out of every call |
 //! | [`subject`] | subjects: resolve, register, update, batches, vertical, changes, import |
+//! | [`biometric`] | biometrics: collected, classified, destroyed with the file they came in |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`erasure`] | requests, the erasure of a subject, receipts |
 //! | [`retention`] | how long data is kept, and the sweeps that end it |
@@ -23,7 +24,7 @@
 //! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
-//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
+//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`subtransaction`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
 //!
 //! The SQL is written by hand under `sql/`, in the order of the file names: preflight, roles, tables, functions, owners, row-level
 //! security, grants.
@@ -33,6 +34,7 @@ use pgrx::prelude::*;
 mod answer;
 mod arrays;
 mod backend_local;
+mod biometric;
 mod bucket;
 mod call;
 mod caller;

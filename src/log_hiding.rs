@@ -18,13 +18,14 @@ use pgrx::prelude::*;
 use crate::recorder::slots;
 
 /// The beginnings of function names, as they are in any text that calls one.
-const NAMES: [&[u8]; 11] = [
+const NAMES: [&[u8]; 12] = [
     b"pii_",
     b"identity.",
     b"identity_",
     b"purpose_revoke",
     b"purpose_approve",
     b"caller_revoke",
+    b"biometric_",
     b"consent_",
     b"eu_record",
     b"interaction_record",

@@ -10,6 +10,7 @@ use identity_core::vocabulary::{AccessorKind, Outcome};
 use pgrx::pg_sys;
 
 use crate::answer::{Rows as Answer, value};
+use crate::biometric::files;
 use crate::erasure::gauges::gauges;
 use crate::ledger::{partitions, progress};
 use crate::limits::table;
@@ -17,7 +18,7 @@ use crate::query::{connected, with_latest_snapshot};
 use crate::recorder::slots::{self, Record};
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, json_text, keys, lane};
+use crate::{call, clock, json_text, keys, lane, retention};
 
 sql_function!(metrics, pg_finfo_metrics, run);
 
@@ -71,6 +72,8 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     report.state();
     report.ledger();
     report.erasures();
+    report.files();
+    report.retention();
     pg_sys::Datum::from(0)
 }
 
@@ -173,6 +176,48 @@ impl Report {
                 .map_or(0.0, |since| (now - since) as f64 / 1e6);
             self.line("identity_erasures", &labels, waiting.count as f64);
             self.line("identity_erasures_oldest_seconds", &labels, age);
+        }
+    }
+
+    /// An age of 0 where nothing waits.
+    fn files(&mut self) {
+        let now = clock::now();
+        let list = with_latest_snapshot(|| connected(files::list));
+        let age = list.oldest.map_or(0.0, |since| (now - since) as f64 / 1e6);
+        self.line("identity_biometric_files", &[], list.waiting as f64);
+        self.line("identity_biometric_files_stuck", &[], list.stuck as f64);
+        self.line("identity_biometric_files_oldest_seconds", &[], age);
+    }
+
+    /// What a vertical without subjects would show is left out; there is no age of a sweep that never was.
+    fn retention(&mut self) {
+        let now = clock::now();
+        let gauges = with_latest_snapshot(retention::gauges::gauges);
+        for of in gauges.verticals {
+            let labels = [("vertical", of.vertical)];
+            self.line("identity_retention_due", &labels, of.due as f64);
+            self.line(
+                "identity_retention_without_policy",
+                &labels,
+                of.uncovered as f64,
+            );
+        }
+        for (sweep, pass) in gauges.sweeps {
+            let Some(pass) = pass else { continue };
+            let name = ("sweep", sweep.name());
+            if let Some(ended) = pass.ended_at {
+                let age = (now - ended) as f64 / 1e6;
+                self.line("identity_sweep_last_seconds", &[name], age);
+            }
+            let states = [
+                ("done", pass.done),
+                ("busy", pass.busy),
+                ("failed", pass.failed),
+            ];
+            for (state, count) in states {
+                let labels = [name, ("state", state)];
+                self.line("identity_sweep_subjects", &labels, count as f64);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use identity_core::reason::Reason;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::answer::{Rows as Answer, timestamp, value};
+use crate::biometric::files;
 use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
 use crate::ledger::{guards, partitions, progress};
@@ -12,7 +13,7 @@ use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, error, gucs, lane, worker_process};
+use crate::{call, clock, error, forget, gucs, lane, retention, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
 sql_function!(identity_status, pg_finfo_identity_status, status);
@@ -159,6 +160,15 @@ fn fill(report: &mut Report) {
     );
 
     erasures(report);
+    retention(report);
+    let (tables, unfit) = forget::counts();
+    report.line(
+        "registered tables",
+        &format!("{tables} registered, {unfit} cannot be cleaned"),
+        None,
+        (unfit > 0).then_some("nobody can be erased: mend them, or take them off the register with identity.forget_unregister(relation)"),
+    );
+    biometrics(report);
     let (waiting, oldest) = forecast::queue();
     report.line("review queue", &format!("{waiting} waiting"), oldest, None);
 
@@ -215,6 +225,68 @@ fn erasures(report: &mut Report) {
         &format!("{} done, not scrubbed", gauges.unscrubbed.count),
         gauges.unscrubbed.oldest.and_then(timestamp),
         None,
+    );
+}
+
+/// A sweep that was not over for this long missed its night.
+const MOST_UNSWEPT_MICROS: i64 = 26 * 3_600_000_000;
+
+fn retention(report: &mut Report) {
+    let gauges = retention::gauges::gauges();
+    let due = gauges.verticals.iter().map(|of| of.due).sum::<i64>();
+    let uncovered = gauges.verticals.iter().filter(|of| of.uncovered > 0);
+    let uncovered = uncovered
+        .map(|of| format!("{} of {}", of.uncovered, of.vertical))
+        .collect::<Vec<_>>();
+    report.line(
+        "retention",
+        &match uncovered.as_slice() {
+            [] => format!("{due} due"),
+            _ => format!("{due} due, without a policy {}", uncovered.join(", ")),
+        },
+        None,
+        (!uncovered.is_empty()).then_some(
+            "these subjects are kept for good: identity.retention_policies has no general policy for them whose schedule is in effect",
+        ),
+    );
+    for (sweep, progress) in gauges.sweeps {
+        let item = format!("{} sweep", sweep.name());
+        let Some(pass) = progress else {
+            report.line(&item, "never", None, None);
+            continue;
+        };
+        let late = pass
+            .ended_at
+            .is_none_or(|ended| clock::now() - ended > MOST_UNSWEPT_MICROS);
+        report.line(
+            &item,
+            &format!(
+                "{} done, {} busy, {} failed",
+                pass.done, pass.busy, pass.failed
+            ),
+            pass.ended_at.and_then(timestamp),
+            (late || pass.failed > 0)
+                .then_some("look for \"sweep\" and \"could not be cleaned\" in the server log"),
+        );
+    }
+}
+
+fn biometrics(report: &mut Report) {
+    report.check(
+        "biometric classifications",
+        !gucs::BIOMETRIC_CLASSIFICATIONS.get(),
+        ("off", "on"),
+        "identity_pgx.biometric_classifications is on",
+    );
+    let list = files::list();
+    let hint = list
+        .trouble
+        .map(|(access_id, word)| format!("access_id {access_id}: {word}"));
+    report.line(
+        "biometric files",
+        &format!("{} to destroy", list.waiting),
+        list.oldest.and_then(timestamp),
+        hint.as_deref(),
     );
 }
 

@@ -38,3 +38,34 @@ pub fn attempt<T, E>(
         outcome
     }
 }
+
+/// The same, but an error that is raised goes on as one once the subtransaction is undone. (It has to be undone here: with a subtransaction open
+/// the session would wait for a ROLLBACK that its client knows nothing of.)
+pub fn unless_refused<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    // SAFETY: as above.
+    unsafe {
+        let (memory, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        let undo = move || {
+            pg_sys::MemoryContextSwitchTo(memory);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            pg_sys::MemoryContextSwitchTo(memory);
+            pg_sys::CurrentResourceOwner = owner;
+        };
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(memory);
+        let outcome = PgTryBuilder::new(AssertUnwindSafe(work))
+            .catch_others(|error| {
+                undo();
+                error.rethrow()
+            })
+            .execute();
+        if outcome.is_err() {
+            undo();
+        } else {
+            pg_sys::ReleaseCurrentSubTransaction();
+            pg_sys::MemoryContextSwitchTo(memory);
+            pg_sys::CurrentResourceOwner = owner;
+        }
+        outcome
+    }
+}

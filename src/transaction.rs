@@ -14,6 +14,14 @@ use crate::{error, lane};
 /// Whether the current transaction wrote what must not be lost, besides rows of the log.
 static MUST_LAST: BackendLocal<bool> = BackendLocal::new(false);
 
+/// Whether the current transaction keeps others from subjects, or from writing policy.
+static HOLDS: BackendLocal<bool> = BackendLocal::new(false);
+
+/// The current transaction cannot be prepared: it would keep others out until somebody remembers it, and nobody could be erased meanwhile.
+pub fn must_end() {
+    HOLDS.with(|holds| *holds = true);
+}
+
 /// The current transaction is flushed and waits for standbys as one with access rows does, whatever its session says.
 pub fn must_last() {
     // SAFETY: sets a flag of the transaction.
@@ -23,6 +31,11 @@ pub fn must_last() {
 
 fn lasts() -> bool {
     lane::appended() || MUST_LAST.with(|must| *must)
+}
+
+fn forget() {
+    MUST_LAST.with(|must| *must = false);
+    HOLDS.with(|holds| *holds = false);
 }
 
 /// Registers the callbacks. Called once, from `_PG_init`, while preloading.
@@ -42,18 +55,18 @@ unsafe extern "C-unwind" fn transaction_ends(
     match event {
         // The last moment that may still fail.
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => wait_for_what_the_server_waits_for(),
-        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if lasts() => {
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if lasts() || HOLDS.with(|holds| *holds) => {
             error::raise(Reason::PreparedTransaction)
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             lane::commit();
             queue::release();
-            MUST_LAST.with(|must| *must = false);
+            forget();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             lane::abort();
             queue::surrender();
-            MUST_LAST.with(|must| *must = false);
+            forget();
         }
         _ => {}
     }

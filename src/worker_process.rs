@@ -24,9 +24,7 @@ const SETTINGS: [(&CStr, &CStr); 6] = [
 /// Takes over the signals and connects to the served database as the bootstrap superuser with a closed search_path. A cancel
 /// (SIGINT) only wakes: there is no statement of a client's to cancel.
 pub fn connect() {
-    BackgroundWorker::attach_signal_handlers(
-        SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM | SignalWakeFlags::SIGINT,
-    );
+    attach_signal_handlers();
     let database = CString::new(gucs::database()).unwrap_or_default();
     // SAFETY: once per background worker, before it runs SQL; constant names and values of settings.
     unsafe {
@@ -44,6 +42,12 @@ pub fn connect() {
             );
         }
     }
+}
+
+fn attach_signal_handlers() {
+    BackgroundWorker::attach_signal_handlers(
+        SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM | SignalWakeFlags::SIGINT,
+    );
 }
 
 /// Runs `work` in a transaction of its own.
@@ -97,6 +101,55 @@ pub fn try_in_transaction_as_keeper<T>(work: impl FnOnce() -> T) -> Result<T, Pg
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
     outcome
+}
+
+// As they are: what pgrx makes of them guards against errors, which no signal handler raises.
+unsafe extern "C-unwind" {
+    fn StatementCancelHandler(signal: i32);
+    fn die(signal: i32);
+}
+
+/// How long such work waits for a lock that somebody holds.
+const LOCK_TIMEOUT: &CStr = c"2s";
+
+/// The same for work as clients do it, which may wait for clients: it waits for no lock for long, a cancel ends it, and a shutdown ends it with the
+/// process. Between such pieces of work there is nothing to cancel (see `connect`).
+pub fn try_as_client<T>(work: impl FnOnce() -> T) -> Result<T, PgSqlErrorCode> {
+    // SAFETY: PostgreSQL's own handlers, which only set flags; both are replaced again below.
+    unsafe {
+        handle(pg_sys::SIGINT, StatementCancelHandler);
+        handle(pg_sys::SIGTERM, die);
+    }
+    let outcome = try_in_transaction_as_keeper(|| {
+        // SAFETY: constant name and value, for this transaction.
+        unsafe {
+            pg_sys::set_config_option(
+                c"lock_timeout".as_ptr(),
+                LOCK_TIMEOUT.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_LOCAL,
+                true,
+                0,
+                false,
+            );
+        }
+        work()
+    });
+    attach_signal_handlers();
+    // A cancel that came too late must not end what comes next. SAFETY: a flag of this process.
+    unsafe { pg_sys::QueryCancelPending = 0 };
+    outcome
+}
+
+unsafe fn handle(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
+    // SAFETY: the caller's handler is safe to run at any moment.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(signal as i32, Some(handler));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(signal as i32, Some(handler));
+    }
 }
 
 /// Takes the server's configuration in again.

@@ -1,10 +1,14 @@
 //! What is recorded of a subject's consent and of where it lives: the readable rows, and their digests on the chain.
 
+use identity_core::vocabulary::AccessorKind;
 use identity_core::{event_digest, moment};
 use pgrx::pg_sys;
 
 use crate::clock::UNIX_EPOCH_MICROS;
 use crate::query::{Rows, Statement, bind};
+
+/// The state of a consent that ran out.
+pub const EXPIRED: &str = "expired";
 
 static CONSENT: Statement = Statement::write(
     c"INSERT INTO identity.consent_history (access_id, candidate_id, recorded_by, recorded_at, evidence_digest, kind, status, version, valid_until, generation)
@@ -54,7 +58,12 @@ impl Event<'_> {
             ("valid_until", until.as_deref()),
             ("generation", Some(&generation)),
         ];
-        self.digest(installation, "consent", "evidence_digest", &own)
+        // Nobody said that it ran out: that is another event than what somebody said.
+        let kind = match consent.status {
+            EXPIRED => AccessorKind::ConsentExpiry,
+            _ => AccessorKind::Consent,
+        };
+        self.digest(installation, kind.as_str(), "evidence_digest", &own)
     }
 
     pub fn eu_digest(&self, installation: &[u8; 16], resident: bool) -> [u8; 32] {

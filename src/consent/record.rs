@@ -45,9 +45,12 @@ static GENERAL: Statement = Statement::write(
 
 static BIOMETRIC: Statement = Statement::write(
     c"UPDATE identity.subjects
-         SET biometric_consent_status = $2, biometric_consent_version = COALESCE($3, biometric_consent_version), updated_at = $4, generation = generation + 1
+         SET biometric_consent_status = $2, biometric_consent_version = COALESCE($3, biometric_consent_version), updated_at = $4, generation = generation + 1,
+             biometric_consent_valid_until = $5
        WHERE candidate_id = $1 RETURNING generation, biometric_consent_version",
-    &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
+    &[
+        pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID,
+    ],
 );
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,7 +231,10 @@ fn change(asked: &Asked<'_>, valid_until: Option<i64>, now: i64) -> (i32, Option
             values.extend([given_at, valid_until].map(|at| at.map(pg_sys::Datum::from)));
             GENERAL.run(&mut values)
         }
-        _ => BIOMETRIC.run(&mut values),
+        _ => {
+            values.push(valid_until.map(pg_sys::Datum::from));
+            BIOMETRIC.run(&mut values)
+        }
     };
     let generation = rows
         .get(0, 1)

@@ -33,7 +33,8 @@ static CONSENTS: Statement = Statement::read(
              h.kind, h.status, h.version, h.valid_until, h.generation
         FROM identity.consent_history h
         LEFT JOIN identity.pii_access_log l
-          ON l.access_id = h.access_id AND l.accessed_at = h.recorded_at AND l.accessor_kind = 'consent' AND l.outcome = 'committed'
+          ON l.access_id = h.access_id AND l.accessed_at = h.recorded_at AND l.outcome = 'committed'
+         AND l.accessor_kind = CASE h.status WHEN 'expired' THEN 'consent_expiry' ELSE 'consent' END
         LEFT JOIN identity.subject_texts t ON t.access_id = h.access_id AND t.candidate_id = h.candidate_id
         LEFT JOIN identity.subjects s ON s.candidate_id = h.candidate_id
        WHERE h.access_id > $1 ORDER BY h.access_id LIMIT 5000",
@@ -54,16 +55,16 @@ static EU: Statement = Statement::read(
 static LOST: Statement = Statement::read(
     c"SELECT l.access_id FROM identity.pii_access_log l
        WHERE l.outcome = 'committed'
-         AND (l.accessor_kind = 'consent' AND NOT EXISTS (SELECT FROM identity.consent_history h WHERE h.access_id = l.access_id)
+         AND (l.accessor_kind IN ('consent', 'consent_expiry') AND NOT EXISTS (SELECT FROM identity.consent_history h WHERE h.access_id = l.access_id)
               OR l.accessor_kind = 'eu_status' AND NOT EXISTS (SELECT FROM identity.eu_history h WHERE h.access_id = l.access_id))",
     &[],
 );
 
-/// Subjects whose state is not the one of their newest access row that set it. Nobody but these two sets it after registration; a row written after a
+/// Subjects whose state is not the one of their newest access row that set it. Nobody but these three sets it after registration; a row written after a
 /// consent ran out says expired, and the subject still given. One that is older than a month that was dropped may have been set in it.
 static UNFOUNDED: Statement = Statement::read(
     c"WITH newest AS (SELECT DISTINCT ON (candidate_id) candidate_id, consent_status FROM identity.pii_access_log
-                       WHERE outcome = 'committed' AND accessor_kind IN ('import', 'consent') ORDER BY candidate_id, generation DESC)
+                       WHERE outcome = 'committed' AND accessor_kind IN ('import', 'consent', 'consent_expiry') ORDER BY candidate_id, generation DESC)
       SELECT s.candidate_id::text FROM identity.subjects s LEFT JOIN newest n ON n.candidate_id = s.candidate_id
        WHERE s.erased_at IS NULL
          AND (n.candidate_id IS NOT NULL OR NOT EXISTS (SELECT FROM identity.ledger_expired e WHERE e.partition >= pg_catalog.to_char(s.created_at AT TIME ZONE 'UTC', 'YYYY-MM')))
@@ -80,9 +81,18 @@ static DIVERGED: Statement = Statement::read(
       SELECT s.candidate_id::text
         FROM newest n JOIN identity.subjects s ON s.candidate_id = n.candidate_id LEFT JOIN imported i ON i.candidate_id = n.candidate_id
        WHERE s.erased_at IS NULL
-         AND CASE WHEN n.kind = 'biometric' THEN (s.biometric_consent_status, s.biometric_consent_version) IS DISTINCT FROM (n.status, n.version)
+         AND CASE WHEN n.kind = 'biometric' THEN (s.biometric_consent_status, s.biometric_consent_version, s.biometric_consent_valid_until) IS DISTINCT FROM (n.status, n.version, n.valid_until)
                   WHEN i.generation > n.generation THEN false
                   ELSE (s.consent_status, s.consent_version, s.consent_valid_until) IS DISTINCT FROM (n.status, n.version, n.valid_until) END",
+    &[],
+);
+
+/// Consents that were said to have run out, and had not: what was given held for longer by what stood there at the time.
+static PREMATURE: Statement = Statement::read(
+    c"SELECT h.access_id FROM identity.consent_history h
+       WHERE h.status = 'expired' AND (h.valid_until IS NULL OR h.valid_until > h.recorded_at OR NOT EXISTS (
+             SELECT FROM identity.consent_history g
+              WHERE g.candidate_id = h.candidate_id AND g.kind = h.kind AND g.status = 'given' AND g.generation < h.generation AND g.valid_until = h.valid_until))",
     &[],
 );
 
@@ -107,6 +117,13 @@ pub fn check(keys: &Keys, report: &mut Report) {
         report.finding(
             CHECK,
             &format!("access_id {id}: its readable row is not there"),
+        );
+    }
+    let premature = PREMATURE.run(&mut []);
+    for id in (0..premature.count).filter_map(|row| premature.get::<i64>(row, 1)) {
+        report.finding(
+            CHECK,
+            &format!("access_id {id}: no consent ran out that was given until then"),
         );
     }
     for statement in [&UNFOUNDED, &DIVERGED] {

@@ -6,11 +6,12 @@ use identity_core::field::FieldSet;
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use super::elsewhere::{Cleaned, clean};
 use super::record::{self, Act, Done};
 use super::stores;
+use crate::biometric;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
+use crate::forget::{Cleaned, clean};
 use crate::keys::region::Keys;
 use crate::query::{Rows, Statement, bind, connected};
 use crate::record::{Entry, Fate, Line, Short};
@@ -26,8 +27,7 @@ const WORK_MEM: &std::ffi::CStr = c"16MB";
 
 /// Subjects that are there and not erased. The request that stands, if there is one, is fulfilled by whatever erases its subject.
 static PRESENT: Statement = Statement::read(
-    c"SELECT s.vertical, s.consent_status, s.erased_at IS NOT NULL, s.generation, s.candidate_id, r.request_id, r.reason, s.biometric_data_path,
-             s.consent_valid_until
+    c"SELECT s.vertical, s.consent_status, s.erased_at IS NOT NULL, s.generation, s.candidate_id, r.request_id, r.reason, s.consent_valid_until
         FROM identity.subjects s LEFT JOIN identity.erasure_requests r ON r.candidate_id = s.candidate_id AND r.state <> 'refused'
        WHERE s.candidate_id = ANY ($1) AND s.erased_at IS NULL",
     &[pg_sys::UUIDARRAYOID],
@@ -49,24 +49,17 @@ pub struct Ground<'a> {
     pub purpose: &'a str,
 }
 
-/// Somebody who was erased.
-pub struct Erased {
-    pub candidate: [u8; 16],
-    pub request: [u8; 16],
-    pub access_id: i64,
-}
-
 /// A subject on its way out.
 struct Subject {
     standing: Standing,
     request: [u8; 16],
     reason: String,
     asked: bool,
-    path: Option<String>,
     erasure_generation: i32,
 }
 
-/// Erases subjects: clears every store of them, and leaves an event for each. Those that are not there, or erased already, are left out.
+/// Erases subjects: clears every store of them, and leaves an event for each, whose access ids it returns in the order of the subjects' ids. Those that are
+/// not there, or erased already, are left out.
 ///
 /// The writers' locks of all of them are held, the latest snapshot is pushed, SPI is connected.
 pub fn erase(
@@ -74,7 +67,7 @@ pub fn erase(
     keys: &Keys,
     wanted: &[Wanted],
     ground: &Ground<'_>,
-) -> Result<Vec<Erased>, Reason> {
+) -> Result<Vec<i64>, Reason> {
     let mut subjects = BTreeMap::new();
     for wanted in wanted.chunks(AT_ONCE) {
         connected(|| present(wanted, ground.reason, &mut subjects));
@@ -84,6 +77,12 @@ pub fn erase(
     }
     let candidates = subjects.keys().copied().collect::<Vec<_>>();
     let cleaned = clean(&candidates)?;
+    for candidates in candidates.chunks(AT_ONCE) {
+        // By themselves: what becomes of an uploaded file is recorded with them.
+        connected(|| {
+            biometric::erase::erase(call, keys, candidates, ground.reason, ground.authority)
+        });
+    }
     let now = clock::now();
     with_work_mem(|| {
         for candidates in candidates.chunks(AT_ONCE) {
@@ -92,15 +91,7 @@ pub fn erase(
     });
     bucket::keep_reads_out(&candidates);
     call.shape.purpose = Short::new(ground.purpose);
-    let erased = log(call, keys, &subjects, &cleaned, ground, now);
-    let gone = subjects
-        .values()
-        .zip(&erased)
-        .filter_map(|(subject, erased)| Some((erased, subject.path.as_deref()?)));
-    for (erased, path) in gone {
-        super::elsewhere::due(erased.access_id, &erased.candidate, path);
-    }
-    Ok(erased)
+    Ok(log(call, keys, &subjects, &cleaned, ground, now))
 }
 
 fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Subject>) {
@@ -117,13 +108,8 @@ fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Su
             continue;
         };
         let subject = subject(&rows, row, reason);
-        let of_another = |request: &[u8; 16]| !subject.asked || *request != subject.request;
-        if !asked
-            .get(&candidate)
-            .copied()
-            .flatten()
-            .is_some_and(|request| of_another(&request))
-        {
+        let request = asked.get(&candidate).copied().flatten();
+        if request.is_none_or(|request| subject.asked && request == subject.request) {
             subjects.insert(candidate, subject);
         }
     }
@@ -136,7 +122,6 @@ fn subject(rows: &Rows, row: usize, reason: &str) -> Subject {
         request: request.unwrap_or_else(fresh_id),
         reason: rows.get(row, 7).unwrap_or_else(|| reason.to_owned()),
         asked: request.is_some(),
-        path: rows.get(row, 8),
         erasure_generation: 0,
     }
 }
@@ -158,7 +143,7 @@ fn clear(candidates: &[[u8; 16]], subjects: &mut BTreeMap<[u8; 16], Subject>, no
     }
 }
 
-/// The events, and the requests that they fulfil.
+/// The events, and the requests that they fulfil. Returns their access ids.
 fn log(
     call: &Call,
     keys: &Keys,
@@ -166,7 +151,7 @@ fn log(
     cleaned: &[Cleaned],
     ground: &Ground<'_>,
     now: i64,
-) -> Vec<Erased> {
+) -> Vec<i64> {
     let role = call.caller.role();
     let act = Act {
         authority: ground.authority,
@@ -213,14 +198,7 @@ fn log(
     if !unasked.is_empty() {
         record::add_done(&unasked, &act, ground.reason);
     }
-    done.iter()
-        .zip(access_ids)
-        .map(|(done, access_id)| Erased {
-            candidate: done.candidate,
-            request: done.request,
-            access_id,
-        })
-        .collect()
+    access_ids
 }
 
 /// How many rows of each registered table went along, none included; `None` if there is no such table.

@@ -5,7 +5,6 @@
 
 pub mod answer;
 pub mod authorise;
-pub mod elsewhere;
 pub mod erase;
 pub mod gauges;
 pub mod receipt;

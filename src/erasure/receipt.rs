@@ -4,6 +4,7 @@ use identity_core::subject_digest;
 use pgrx::pg_sys;
 
 use super::wal;
+use crate::biometric;
 use crate::consent::event::{hex, instant};
 use crate::gucs;
 use crate::json_text::{object, quoted};
@@ -56,12 +57,17 @@ pub fn receipt(candidate: &[u8; 16]) -> Option<String> {
         ("generation", number(8)),
         ("erasure_generation", number(9)),
         ("forgotten", text(10)),
+        // `elsewhere`: the application's to destroy.
+        (
+            "biometric_file",
+            biometric::files::of(candidate).map(|word| quoted(&word)),
+        ),
         ("scrubbed_at", time(scrubbed_at)),
         (
             "residual_in_backups_until",
             time(scrubbed_at.map(residual_until)),
         ),
-        ("wal", Some(wal_honesty(lsn.zip(scrubbed_at)))),
+        ("wal", Some(wal_honesty(lsn))),
         ("keys", Some(quoted(keys))),
     ];
     Some(object(members.map(|(name, value)| {
@@ -75,12 +81,12 @@ pub fn residual_until(scrubbed_at: i64) -> i64 {
 }
 
 /// `residue`: whether this server's own WAL may still hold bytes of the subject. Before the scrub it does.
-fn wal_honesty(scrub: Option<(u64, i64)>) -> String {
-    let clean_after = scrub.map(|(lsn, _)| {
+fn wal_honesty(scrubbed: Option<u64>) -> String {
+    let clean_after = scrubbed.map(|lsn| {
         let text = format!("{:X}/{:X}", lsn >> 32, lsn & u64::from(u32::MAX));
         quoted(&text)
     });
-    let residue = scrub.is_none_or(|(lsn, scrubbed_at)| wal::residue(lsn, scrubbed_at));
+    let residue = scrubbed.is_none_or(wal::residue);
     object([
         (
             "clean_after",

@@ -7,8 +7,12 @@ use pgrx::pg_sys;
 
 use crate::query::{Rows, Statement, bind};
 
-/// Relations of schema identity in whose pages the cleared bytes lay.
-pub const RELATIONS: [&CStr; 2] = [c"subjects", c"subject_texts"];
+/// Tables of ours in whose pages the cleared bytes lay.
+pub const RELATIONS: [&str; 3] = [
+    "identity.subjects",
+    "identity.subject_texts",
+    "identity.files_to_destroy",
+];
 
 /// Makes the statements that name every column of a subject that is cleared.
 macro_rules! cleared {

@@ -81,9 +81,10 @@ fn clean_all(
         }
         cleaned.push(done);
     }
-    for (table, done) in tables.iter().zip(&cleaned) {
-        *current.borrow_mut() = done.relation.clone();
-        with_latest_snapshot(|| nothing_left(table, subjects))?;
+    for table in tables {
+        let named = |name| *current.borrow_mut() = name;
+        named(format!("oid {}", table.relation.to_u32()));
+        with_latest_snapshot(|| nothing_left(table, subjects, named))?;
     }
     Ok(cleaned)
 }
@@ -124,8 +125,13 @@ fn clean_one(
 }
 
 /// By oid once more, and under its name of now: a trigger may have put another table under the name.
-fn nothing_left(table: &Table, subjects: pg_sys::Datum) -> Result<(), Failure> {
+fn nothing_left(
+    table: &Table,
+    subjects: pg_sys::Datum,
+    named: impl FnOnce(String),
+) -> Result<(), Failure> {
     let fit = fitness::look(table).ok_or(Failure::Unfit)?;
+    named(fit.name.clone());
     let left = statements::left(table, &fit);
     let rows = as_owner(fit.owner, Policies::Pass, || {
         Made::new(&left, &[pg_sys::UUIDARRAYOID]).run(&[Some(subjects)])

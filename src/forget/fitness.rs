@@ -3,7 +3,7 @@
 
 use pgrx::pg_sys;
 
-use super::table::{Action, Table};
+use super::table::{Action, Table, registered};
 use crate::query::{Statement, bind};
 
 /// The bits of pg_trigger.tgtype.
@@ -75,4 +75,11 @@ pub fn look(table: &Table) -> Option<Fit> {
         name: rows.get(0, 1)?,
         owner: rows.get(0, 2)?,
     })
+}
+
+/// How many tables are on the register, and how many of them cannot be cleaned as they are now. Runs inside a call's snapshot.
+pub fn counts() -> (usize, usize) {
+    let tables = registered();
+    let unfit = tables.iter().filter(|table| look(table).is_none()).count();
+    (tables.len(), unfit)
 }

@@ -14,5 +14,6 @@ mod table;
 pub mod verify;
 
 pub use clean::{Cleaned, clean};
+pub use fitness::counts;
 pub use guard::in_progress;
 pub use table::relations;

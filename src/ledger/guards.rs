@@ -20,13 +20,16 @@ static UNGUARDED: Statement = Statement::read(
                          ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true),
                          ('scrub_passes', false), ('scrub_progress', false),
                          ('retention_policies', true), ('retention_policy_changes', true),
-                         ('forget_tables', true), ('forget_history', true)) AS t (name, append_only))
+                         ('sweep_progress', false), ('forget_tables', true), ('forget_history', true),
+                         ('biometric_history', true), ('files_to_destroy', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'append_only' AND t.tgenabled = 'A')
           OR c.relname = 'purpose_versions' AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'supersede_only' AND t.tgenabled = 'A')
+          OR c.relname = 'retention_policies' AND (
+                SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname IN ('checked', 'recorded') AND t.tgenabled = 'A') <> 2
           OR NOT (c.relrowsecurity AND c.relforcerowsecurity)
           OR EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid
                         AND (NOT p.polpermissive OR p.polname = 'keeper_reads' AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) <> 'true'))

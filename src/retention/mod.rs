@@ -1,5 +1,13 @@
 //! How long data is kept: the policies, and the sweeps that go by them.
 
 pub mod audit;
+mod biometric;
 pub mod change;
+mod consent;
+pub mod gauges;
+mod general;
+pub mod nightly;
+mod policies;
 pub mod policy;
+mod progress;
+mod sweep;

@@ -7,10 +7,9 @@ use pgrx::pg_sys;
 
 use super::progress;
 use crate::clock;
+use crate::erasure::stores::RELATIONS;
 use crate::query::{Statement, bind};
 
-/// Tables of ours that hold something about subjects, but keys and states.
-const OURS: [&str; 2] = ["identity.subjects", "identity.subject_texts"];
 /// How many passes stay on record.
 const KEPT: i64 = 100;
 
@@ -82,7 +81,7 @@ pub fn begin() -> Result<(), (i64, pg_sys::TransactionId)> {
         bind(next as i64),
         bind(i64::from(timeline)),
     ]);
-    progress::begin(&OURS);
+    progress::begin(&RELATIONS);
     Ok(())
 }
 

@@ -54,7 +54,8 @@ fn one(arguments: Arguments) -> pg_sys::Datum {
     ])
 }
 
-/// One row per id in the order given. An id that is not there has a route all the same: the one for what is unknown.
+/// One row per id in the order given. An id that is not there has a route all the same: the one for what is unknown. So has one that was erased; its
+/// generation tells a cache to drop what it has.
 fn many(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::Vertical);
     let keys = call.admit();
@@ -76,11 +77,12 @@ fn many(arguments: Arguments) -> pg_sys::Datum {
     });
     let mut rows = Answer::of(arguments);
     for (candidate, found) in found {
-        let route = found.map_or(Route::OnboxOnly, |found| found.vertical.route());
+        let present = found.filter(|found| !found.erased);
+        let route = present.map_or(Route::OnboxOnly, |found| found.vertical.route());
         rows.push(&[
             value(pgrx::Uuid::from_bytes(candidate)),
-            found.and_then(|found| value(found.vertical.as_str())),
-            found.and_then(|found| value(found.consent.as_str())),
+            present.and_then(|found| value(found.vertical.as_str())),
+            present.and_then(|found| value(found.consent.as_str())),
             value(route.as_str()),
             found.and_then(|found| value(found.generation)),
         ]);

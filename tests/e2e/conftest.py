@@ -7,6 +7,7 @@ import pytest
 
 import ledger
 from cluster import Cluster, destroy_all, logs
+from forget import App
 from vault import Vault
 
 
@@ -104,6 +105,14 @@ def sealed(quiet_ledger):
     yield quiet_ledger
     ledger.seal(quiet_ledger)
     ledger.check(quiet_ledger)
+
+
+@pytest.fixture
+def app(quiet_ledger):
+    """An application of the test's own, in a vault where nobody else's tables are on the register."""
+    app = App(quiet_ledger)
+    yield app
+    app.leave()
 
 
 @pytest.fixture

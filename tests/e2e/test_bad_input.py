@@ -3,6 +3,7 @@
 import pytest
 from psycopg.types.json import Jsonb
 
+from erasure import erase
 from vault import FIELDS, REGISTER, RESOLVE, refused, uuid7
 
 SECRET = "Zebedee-900-12-3456"
@@ -142,7 +143,7 @@ def test_absent_subject(vault, gateway):
 
 def test_erased_subject(vault, gateway):
     subject = vault.subject()
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), erasure_reason = 'rtbf_request' WHERE candidate_id = %s", (subject.id,))
+    erase(vault, subject)
     refused(gateway, RESOLVE, (subject.id, "t.all", ["name"]), "P0002", "subject_erased")
     vault.leaves(gateway, denied=1)
 

@@ -6,6 +6,7 @@ import time
 import psycopg
 import pytest
 
+from erasure import erase
 from vault import CLOUD, Vault, read, refused, uuid7
 from wire import Wire
 
@@ -15,10 +16,6 @@ SPILLED = "SELECT temp_files, temp_bytes FROM pg_stat_database WHERE datname = '
 
 def many(conn, ids, purpose="t.all", fields=("name",)):
     return conn.execute(MANY, (list(ids), purpose, list(fields))).fetchall()
-
-
-def erase(vault, subject):
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), generation = generation + 1 WHERE candidate_id = %s", (subject.id,))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from cluster import wait_until
+from erasure import erase
 from test_changes import NUMBERED, promote_copy
 from vault import Vault, uuid7
 
@@ -137,7 +138,7 @@ def test_withdrawn_or_erased_subject_is_refused_and_not_served(vault, cache, wha
     if what == "withdrawn":
         vault.change(subject.id, consent="withdrawn")
     else:
-        vault.sql("UPDATE identity.subjects SET erased_at = now(), generation = generation + 1 WHERE candidate_id = %s", (subject.id,))
+        erase(vault, subject)
     time.sleep(MAX_STALE + 0.05)
     assert cache.ask(subject.id) == ("refused", sqlstate)
     assert cache.ask(subject.id) == ("refused", sqlstate)

@@ -7,6 +7,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from consent import BAD, CONSENT, DENIED, SECRET, digest, history, now, record, refused_record, rfc3339, state, template, texts, unchanged
+from erasure import erase
 from test_as_of_now import LEVELS
 from vault import CLOUD, FIELDS, read, reason_of, refused, refused_read, uuid7
 
@@ -274,7 +275,7 @@ def test_unheard_of_kind_is_refused(vault, gateway, kind):
 def test_unknown_and_erased_subjects_are_refused(vault, gateway):
     version, subject = template(vault), vault.subject()
     refused(gateway, CONSENT, (uuid7(), "general", "given", version, Jsonb({})), "P0002", "subject_unavailable")
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), erasure_reason = 'rtbf_request' WHERE candidate_id = %s", (subject.id,))
+    erase(vault, subject)
     for status in ("given", "withdrawn"):
         refused_record(gateway, subject, "P0002", "subject_erased", status, version)
     assert not history(vault, subject)

@@ -3,6 +3,7 @@
 import pytest
 
 from consent import now, record, rfc3339, state, template
+from erasure import erase
 from vault import refused_read
 
 TABLES = ("consent_versions", "consent_history", "eu_history", "subject_texts")
@@ -136,8 +137,16 @@ def test_registered_subject_given_by_hand_is_found(vault, gateway, rewritten):
     assert rewritten(f"UPDATE identity.subjects SET consent_status = 'given' WHERE candidate_id = '{candidate}'") == ["consent"]
 
 
-def test_text_that_an_erasure_took_away_is_no_finding(rewritten):
-    assert rewritten("UPDATE identity.subjects SET erased_at = now() WHERE candidate_id = '{s}'; DELETE FROM identity.subject_texts WHERE candidate_id = '{s}'") == []
+def test_text_that_an_erasure_took_away_is_no_finding(vault, gateway):
+    subject, version = vault.subject(consent="pending_first_contact"), template(vault)
+    record(gateway, subject, "given", version, {"letter": "signed"})
+    erase(vault, subject)
+    vault.verify()
+
+
+def test_text_is_missed_of_who_is_only_marked_as_erased(rewritten):
+    marked = "UPDATE identity.subjects SET erased_at = now() WHERE candidate_id = '{s}'; DELETE FROM identity.subject_texts WHERE candidate_id = '{s}'"
+    assert rewritten(marked) == ["erasures"]
 
 
 def test_expired_and_imported_again_is_no_finding(vault, gateway):

@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from erasure import erase
 from test_canary import memory_of
 from test_keys import key
 from vault import CLOUD, ONBOX, Vault, read, reason_of, refused, refused_read
@@ -71,7 +72,7 @@ def test_version_that_is_not_yet_in_effect_decides_nothing(fresh):
 
 def test_erased_subject_has_no_vertical(vault, gateway):
     subject = vault.subject()
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), erasure_reason = 'rtbf_request' WHERE candidate_id = %s", (subject.id,))
+    erase(vault, subject)
     refused(gateway, "SELECT * FROM identity.pii_vertical(%s)", (subject.id,), "P0002", "subject_erased")
     vault.leaves(gateway, denied=1)
 

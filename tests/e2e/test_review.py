@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from erasure import erase
 from test_canary import encodings
 from test_vertical import OBSERVE, observe, state
 from vault import CLOUD, ONBOX, REGISTER, reason_of, refused, uuid7
@@ -65,7 +66,7 @@ def test_note_is_beside_its_salt_and_only_its_digest_is_in_the_history(vault, re
 
 def test_malformed_reviews_leave_a_row_and_no_change(vault, reviewer):
     subject, erased = vault.subject("unknown"), vault.subject("unknown")
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), erasure_reason = 'rtbf_request' WHERE candidate_id = %s", (erased.id,))
+    erase(vault, erased)
     secret = "Canary" + os.urandom(8).hex()
     bad = [
         (None, "general", "x", "22004", "null_argument"),

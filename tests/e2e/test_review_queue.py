@@ -1,5 +1,6 @@
 """The review queue and its forecast: who waits, and nothing else; quick when many do. And what of reviews survives a dump."""
 
+from erasure import erase
 from test_review import FORECAST, QUEUE, REVIEW, review
 from test_round_trip import counts, restored
 from test_vertical import observe
@@ -12,7 +13,7 @@ def test_queue_shows_who_waits_oldest_first_and_nothing_else(fresh):
     gone = vault.subject("unknown")
     for vertical in ("general", "healthcare"):
         vault.subject(vertical)
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), erasure_reason = 'rtbf_request' WHERE candidate_id = %s", (gone.id,))
+    erase(vault, gone)
     vault.sql("UPDATE identity.subjects SET created_at = now() - interval '3 days' WHERE candidate_id = %s", (waiting[2].id,))
     for group in ("identity_reviewer", "identity_auditor"):
         with vault.connect(vault.login(group)) as conn:

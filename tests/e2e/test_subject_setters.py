@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from consent import now, record
+from erasure import erase
 from vault import CLOUD, read, refused, uuid7
 
 EU = "SELECT identity.eu_record(%s::uuid, %s::boolean, %s::text, %s::text)"
@@ -17,10 +18,6 @@ def row(vault, subject) -> dict:
         "SELECT eu_resident, lawful_basis, transfer_mechanism, last_interaction, generation, updated_at FROM identity.subjects WHERE candidate_id = %s",
         (subject.id,),
     )[0]
-
-
-def erase(vault, subject) -> None:
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), erasure_reason = 'rtbf_request' WHERE candidate_id = %s", (subject.id,))
 
 
 def test_eu_status_is_set_and_recorded(vault, gateway):

@@ -18,6 +18,8 @@ POLICY_TABLES = {  # no subject is named there
     "notifications",
     "vertical_patterns",
     "vertical_pattern_changes",
+    "forget_tables",
+    "forget_history",
 }
 QUEUE_READERS = {"identity_reviewer", "identity_auditor"}  # they see who waits for a review, and nothing else of a subject
 

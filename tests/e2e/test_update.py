@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from erasure import erase
 from vault import CLOUD, read, refused, uuid7
 
 UPDATE = "SELECT identity.pii_update(%s::uuid, %s::text, %s::jsonb)"
@@ -139,7 +140,7 @@ def test_purpose_that_accepts_withdrawn_may_still_set_values(vault, gateway):
 
 def test_erased_subject_is_not_updated(vault, gateway):
     subject = vault.subject()
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), name_ct = NULL WHERE candidate_id = %s", (subject.id,))
+    erase(vault, subject)
     refused(gateway, UPDATE, (subject.id, "t.all", Jsonb({"name": "Grace"})), "P0002", "subject_erased", ["Grace"])
     assert vault.sql(ROW, (subject.id,))[0]["name_ct"] is None
     vault.leaves(gateway, denied=1)

@@ -6,6 +6,7 @@ import threading
 import psycopg
 import pytest
 
+from erasure import erase
 from test_canary import CHATTY, encodings
 from vault import CLOUD, Vault, refused, uuid7
 
@@ -74,7 +75,7 @@ def test_other_texts_do_not_escalate(vault, gateway):
 
 def test_refusals_leave_a_row_and_no_change(vault, gateway):
     subject, erased = vault.subject(), vault.subject()
-    vault.sql("UPDATE identity.subjects SET erased_at = now(), erasure_reason = 'rtbf_request' WHERE candidate_id = %s", (erased.id,))
+    erase(vault, erased)
     secret = "Canary" + os.urandom(8).hex()
     bad = [
         (None, "resume", secret, "22004", "null_argument"),

@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::aead::{self, TAG_BYTES};
-use crate::field::Field;
-use crate::framing::length;
+use crate::context::Context;
 use crate::kdf::Prk;
 use crate::key::DataKey;
 use crate::padding::{self, PAD_BYTES, padded};
 
+pub use crate::context::{ClassificationsContext, FieldContext};
 pub use crate::padding::MAX_VALUE_BYTES;
 
 /// Longest envelope: that of a value of [`MAX_VALUE_BYTES`].
@@ -44,37 +44,6 @@ impl fmt::Display for EnvelopeError {
 
 impl core::error::Error for EnvelopeError {}
 
-/// Where a ciphertext belongs. One that was moved elsewhere does not open.
-#[derive(Clone, Copy)]
-pub struct FieldContext<'a> {
-    /// Installation id, 16 raw bytes.
-    pub installation: &'a [u8; 16],
-    /// Subject id, 16 raw bytes.
-    pub candidate: &'a [u8; 16],
-    /// The field.
-    pub field: Field,
-    /// The subject's `erasure_generation`.
-    pub erasure_generation: u32,
-}
-
-impl FieldContext<'_> {
-    fn bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(96);
-        let mut lp = |bytes: &[u8], fixed: &[u8]| {
-            out.extend_from_slice(&length(bytes));
-            out.extend_from_slice(bytes);
-            out.extend_from_slice(fixed);
-        };
-        lp(b"identity_pgx/field/v1", self.installation);
-        lp(b"subjects", self.candidate);
-        lp(
-            self.field.name().as_bytes(),
-            &self.erasure_generation.to_be_bytes(),
-        );
-        out
-    }
-}
-
 /// Seals a value of 1 to [`MAX_VALUE_BYTES`] bytes. The envelope hides the length up to a multiple
 /// of 32 bytes.
 ///
@@ -85,7 +54,7 @@ impl FieldContext<'_> {
 pub fn seal(
     key: &DataKey,
     message_id: &[u8; 32],
-    ctx: &FieldContext<'_>,
+    ctx: &impl Context,
     value: &[u8],
 ) -> Result<Vec<u8>, EnvelopeError> {
     if value.is_empty() || value.len() > MAX_VALUE_BYTES {
@@ -128,7 +97,7 @@ pub fn key_version(envelope: &[u8]) -> Result<u32, EnvelopeError> {
 /// match (other key, or moved from another subject, field, installation or generation).
 pub fn open(
     key: &DataKey,
-    ctx: &FieldContext<'_>,
+    ctx: &impl Context,
     envelope: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
     let parts = Parts::of(envelope)?;
@@ -215,6 +184,7 @@ impl Derived {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::Field;
 
     /// Without the commitment one envelope could be made that opens under two keys. So a false one is refused even where the tag is good.
     #[test]

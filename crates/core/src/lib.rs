@@ -12,7 +12,7 @@
 //! | [`decision`] | may this call read these fields? |
 //! | [`approval`] | does a purpose version need a second person? |
 //! | [`key`] | keys that cannot be printed or cloned, and their check values |
-//! | [`envelope`] | one encrypted field |
+//! | [`envelope`], [`context`] | one encrypted field; where it belongs |
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`merkle`] | the tree of RFC 6962: append, root, proofs and their verification |
@@ -47,6 +47,7 @@ pub mod approval;
 pub mod candidate;
 pub mod chain;
 pub mod checkpoint;
+pub mod context;
 pub mod decision;
 pub mod digest;
 pub mod envelope;
@@ -83,7 +84,8 @@ pub use checkpoint::Checkpoint;
 pub use decision::{Purpose, Subject, may_read, may_use};
 pub use digest::{cert_fingerprint, event_digest, evidence_digest, subject_digest};
 pub use envelope::{
-    EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES, key_version, open, seal,
+    ClassificationsContext, EnvelopeError, FieldContext, MAX_ENVELOPE_BYTES, MAX_VALUE_BYTES,
+    key_version, open, seal,
 };
 pub use field::{Field, FieldSet};
 pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};

@@ -21,6 +21,8 @@ words! {
         NotSealed = "not_sealed",
         /// A registered table of an application could not be cleaned.
         ForgetFailed = "forget_failed",
+        /// Classifications of biometrics are switched off.
+        ClassificationsOff = "classifications_off",
         /// A standby or a read-only transaction: no record can be written.
         ReadOnly = "read_only",
         /// Neither a Unix socket nor TLS with a verified client certificate.

@@ -20,7 +20,7 @@ pub use report::Report;
 use crate::keys::region::Keys;
 use crate::query::{connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
-use crate::{call, consent, erasure, error, forget, keys, retention};
+use crate::{biometric, call, consent, erasure, error, forget, keys, retention};
 
 sql_function!(ledger_verify, pg_finfo_ledger_verify, verify);
 
@@ -52,6 +52,7 @@ fn check(keys: &Keys, full: bool, report: &mut Report) {
                 consent::verify::check(keys, report);
                 erasure::verify::check(keys, report);
                 forget::verify::check(keys, report);
+                biometric::verify::check(keys, report);
                 policy::callers(keys, report);
                 policy::verticals(keys, report);
                 retention::audit::check(keys, report);

@@ -27,6 +27,8 @@ INSERT INTO contract VALUES
   ('text_observe(candidate_id uuid, source text, content text)', 'text', 'identity_keeper', 'identity_gateway'),
   ('vertical_review(candidate_id uuid, vertical text, note text)', 'void', 'identity_keeper', 'identity_reviewer'),
   ('review_forecast()', '(length bigint, oldest timestamp with time zone, per_day double precision, projected_end timestamp with time zone)', 'identity_keeper', 'identity_auditor identity_reviewer'),
+  ('forget_register(relation regclass, subject_column name, action text, columns name[] DEFAULT NULL::name[])', 'void', 'identity_keeper', 'identity_dba'),
+  ('forget_unregister(relation regclass)', 'void', 'identity_keeper', 'identity_dba'),
   ('initialize()', 'uuid', 'superuser', ''),
   ('dev_unlock()', 'void', 'identity_keeper', 'identity_worker'),
   ('key_status()', '(kind text, version integer, state text, provider text, created_at timestamp with time zone, due_at timestamp with time zone, rows bigint)', 'identity_keeper', 'identity_auditor identity_worker'),

@@ -1,0 +1,122 @@
+//! The sweeps of a night, by the maintenance process in the place of a worker: from 03:00 UTC on one batch a round, so that its other duties go on. A
+//! night that was missed is made up for as soon as the server is there and its keys are unlocked.
+
+use std::time::Duration;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+
+use super::progress::{Progress, is_over_for_tonight, night};
+use super::sweep::{self, Sweep};
+use crate::call::Call;
+use crate::query::{connected, with_latest_snapshot};
+use crate::{clock, keys, worker_process};
+
+const SUBJECTS_A_ROUND: i32 = 1000;
+/// After a batch that failed, and until subjects are tried again that somebody was changing.
+const PAUSE: Duration = Duration::from_secs(600);
+
+/// What this process remembers of a sweep; what must not be forgotten lies in the table.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// The night for which it is over.
+    over: Option<i64>,
+    /// On the monotonic clock.
+    paused_until: u64,
+}
+
+pub struct Night([Turn; Sweep::ALL.len()]);
+
+impl Night {
+    pub const fn new() -> Self {
+        Self(
+            [Turn {
+                over: None,
+                paused_until: 0,
+            }; Sweep::ALL.len()],
+        )
+    }
+
+    /// Takes one batch of the first sweep that has one for tonight. While keys are locked it waits.
+    pub fn round(&mut self) {
+        if keys::active().is_none() {
+            return;
+        }
+        let tonight = night(clock::now());
+        for (turn, sweep) in self.0.iter_mut().zip(Sweep::ALL) {
+            if turn.over == Some(tonight) || clock::monotonic_nanos() < turn.paused_until {
+                continue;
+            }
+            match worker_process::try_as_client(|| batch(sweep)) {
+                Ok(Taken::Nothing) => turn.over = Some(tonight),
+                Ok(Taken::Batch) => return,
+                Ok(Taken::Last) => {
+                    turn.paused_until = after_a_pause();
+                    return;
+                }
+                Err(code) => {
+                    complain(sweep, code);
+                    turn.paused_until = after_a_pause();
+                }
+            }
+        }
+    }
+}
+
+enum Taken {
+    /// The night is over.
+    Nothing,
+    Batch,
+    /// The pass is over, and left subjects behind that somebody was changing.
+    Last,
+}
+
+fn batch(sweep: Sweep) -> Taken {
+    let progress = || with_latest_snapshot(|| connected(|| Progress::load(sweep)));
+    let Some(keys) = keys::active() else {
+        return Taken::Batch;
+    };
+    if progress().as_ref().is_some_and(is_over_for_tonight) {
+        return Taken::Nothing;
+    }
+    let mut call = Call::begin(sweep.kind());
+    let batch = sweep::batch(&mut call, &keys, sweep, SUBJECTS_A_ROUND);
+    match progress() {
+        Some(progress) if !batch.more => {
+            report(sweep, &progress);
+            if progress.busy > 0 {
+                Taken::Last
+            } else {
+                Taken::Batch
+            }
+        }
+        _ => Taken::Batch,
+    }
+}
+
+fn report(sweep: Sweep, pass: &Progress) {
+    if pass.done + pass.busy + pass.failed > 0 {
+        pgrx::log!(
+            "identity_pgx: {} sweep: {} done, {} busy, {} failed",
+            sweep.name(),
+            pass.done,
+            pass.busy,
+            pass.failed
+        );
+    }
+}
+
+fn complain(sweep: Sweep, code: PgSqlErrorCode) {
+    // SAFETY: the code's five characters, in a buffer of PostgreSQL's.
+    let state = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
+    pgrx::warning!(
+        "identity_pgx: a batch of the {} sweep failed with SQLSTATE {}, and is tried again in ten minutes",
+        sweep.name(),
+        state.to_string_lossy()
+    );
+}
+
+fn after_a_pause() -> u64 {
+    let pause = u64::try_from(PAUSE.as_nanos()).unwrap_or(u64::MAX);
+    clock::monotonic_nanos().saturating_add(pause)
+}
