@@ -1,5 +1,6 @@
 //! The maintenance process: keeps partitions ahead, numbers the changes of subjects, records the settings in force at each start and after each
-//! reload that changed one, writes the notices of volume, sweeps at night, and destroys the files of biometrics that were erased.
+//! reload that changed one, writes the notices of volume, sweeps at night, destroys the files of
+//! biometrics that were erased, and scrubs the pages of erased subjects.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -20,6 +21,7 @@ use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
 use crate::retention::nightly::Night;
+use crate::scrub::rounds::Rounds;
 use crate::subject::changes;
 use crate::{clock, gucs, json_text, lane, worker_process};
 
@@ -50,6 +52,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
     let mut recorded: Option<Settings> = None;
     let mut rounds_until_upkeep = 0;
     let mut night = Night::new();
+    let mut scrub = Rounds::default();
     let mut files_trouble = None;
     while BackgroundWorker::wait_latch(Some(ROUND)) {
         if BackgroundWorker::sighup_received() {
@@ -78,8 +81,9 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         notices::write_due();
         changes::number_committed();
         files_trouble = destroy_files(files_trouble);
-        // Last: sweeps take the longest.
+        // Last: sweeps take the longest, and a scrub.
         night.round();
+        scrub.round();
     }
     worker_process::exit()
 }
