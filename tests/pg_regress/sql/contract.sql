@@ -41,6 +41,7 @@ INSERT INTO contract VALUES
   ('metrics()', '(name text, labels jsonb, value double precision)', 'identity_keeper', 'identity_auditor identity_worker'),
   ('ledger_verify("full" boolean DEFAULT false)', '(check_name text, ok boolean, detail text)', 'identity_keeper', 'identity_auditor identity_worker'),
   ('ledger_expire()', 'jsonb', 'identity_keeper', 'identity_worker'),
+  ('erasure_scrub(max_pages integer DEFAULT 10000)', 'jsonb', 'identity_keeper', 'identity_worker'),
   ('ledger_seal()', '(tree_size bigint, root bytea)', 'identity_keeper', 'identity_worker'),
   ('ledger_checkpoint()', 'text', 'identity_keeper', 'identity_worker'),
   ('ledger_proof(access_id bigint)', 'jsonb', 'identity_keeper', 'identity_auditor identity_legal identity_worker'),
