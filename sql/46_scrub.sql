@@ -24,10 +24,10 @@ CREATE TABLE identity.scrub_progress (
     kind        text     NOT NULL CHECK (kind IN ('heap', 'toast', 'index', 'other')),
     -- the table, for its TOAST table and its indexes
     of_table    oid      NOT NULL,
-    -- the table has an index that can hold more than keys: entries of rows that are gone leave it by a VACUUM only
+    -- the index can hold more than keys, or the table has one that can: entries of rows that are gone leave it by a VACUUM only
     has_entries boolean  NOT NULL,
     state       text     NOT NULL CHECK (state IN ('pages', 'vacuum', 'done')),
-    file        oid      NOT NULL DEFAULT 0,
+    file        bigint   NOT NULL DEFAULT 0,
     next_block  bigint   NOT NULL DEFAULT 0,
     blocks      bigint   NOT NULL DEFAULT 0,
     left_blocks bigint[] NOT NULL DEFAULT '{}',

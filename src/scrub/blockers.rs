@@ -13,11 +13,6 @@ static PREPARED: Statement = Statement::read(
     c"SELECT gid, transaction, prepared FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()",
     &[],
 );
-/// A logical slot without xmin holds the catalogs, and the log that it has not sent, but no row of a table.
-static SLOTS: Statement = Statement::read(
-    c"SELECT slot_name::text, xmin, active_pid FROM pg_catalog.pg_replication_slots WHERE xmin IS NOT NULL",
-    &[],
-);
 
 /// Everybody who holds the horizon before a transaction id, each as a JSON object. Runs inside SPI and a snapshot.
 pub fn before(limit: pg_sys::TransactionId) -> Vec<String> {
@@ -30,13 +25,7 @@ pub fn before(limit: pg_sys::TransactionId) -> Vec<String> {
             holders.push(holder("prepared_transaction", "gid", quoted(gid), since));
         }
     }
-    let slots = SLOTS.run(&mut []);
-    for row in 0..slots.count {
-        if holds(slots.get(row, 2), limit) {
-            let name = quoted(slots.get(row, 1).unwrap_or_default());
-            holders.push(holder("replication_slot", "slot", name, None));
-        }
-    }
+    holders.extend(slots(limit));
     holders.extend(deferred());
     holders
 }
@@ -82,6 +71,24 @@ fn backends(limit: pg_sys::TransactionId) -> Vec<String> {
         }
     }
     holders
+}
+
+/// A logical slot holds the catalogs, and the log that it has not sent, but rows of tables only while it is made: that the view of slots does not show.
+fn slots(limit: pg_sys::TransactionId) -> Vec<String> {
+    // SAFETY: the server's array of slots, which has as many as the setting says. It is read without its lock: a slot that changes just now may be named
+    // wrongly, or not at all, and the next call names it.
+    unsafe {
+        let slots = (*pg_sys::ReplicationSlotCtl).replication_slots.as_ptr();
+        let count = usize::try_from(pg_sys::max_replication_slots).unwrap_or(0);
+        (0..count)
+            .map(|at| &*slots.add(at))
+            .filter(|slot| slot.in_use && holds(Some(slot.effective_xmin), limit))
+            .map(|slot| {
+                let name = CStr::from_ptr(slot.data.name.data.as_ptr()).to_string_lossy();
+                holder("replication_slot", "slot", quoted(&name), None)
+            })
+            .collect()
+    }
 }
 
 /// Before PostgreSQL 16 a setting can hold the horizon as well.

@@ -2,6 +2,7 @@
 //!
 //! A request is a pass's if the transaction that fulfilled it, and every older one, had ended when the pass began: its row is older than `covers`, the
 //! oldest transaction that ran then. Whatever those transactions changed, they changed under ids below `horizon`, the next one that was to be given out.
+//! The same must hold of the transaction that took the subject's uploaded file off the list, which names it; as long as it is there, the request waits.
 
 use pgrx::pg_sys;
 
@@ -15,7 +16,11 @@ const KEPT: i64 = 100;
 
 /// `$1`: an id as old as the oldest transaction that runs.
 static WAITING: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE pg_catalog.age(r.xmin) > pg_catalog.age($1))
+    c"SELECT pg_catalog.count(*),
+             pg_catalog.count(*) FILTER (WHERE pg_catalog.age(r.xmin) > pg_catalog.age($1)
+                AND NOT EXISTS (SELECT FROM identity.files_to_destroy f WHERE f.candidate_id = r.candidate_id)
+                AND NOT EXISTS (SELECT FROM identity.biometric_history h WHERE h.candidate_id = r.candidate_id AND h.kind = 'file'
+                                   AND pg_catalog.age(h.xmin) <= pg_catalog.age($1)))
         FROM identity.erasure_requests r WHERE r.state = 'done' AND r.scrubbed_at IS NULL",
     &[pg_sys::XIDOID],
 );
@@ -40,7 +45,10 @@ static COUNT: Statement = Statement::write(
 );
 static MARK: Statement = Statement::write(
     c"UPDATE identity.erasure_requests AS r SET scrubbed_at = $1, scrubbed_lsn = $2
-       WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND pg_catalog.age(r.xmin) > pg_catalog.age($3)",
+       WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND pg_catalog.age(r.xmin) > pg_catalog.age($3)
+         AND NOT EXISTS (SELECT FROM identity.files_to_destroy f WHERE f.candidate_id = r.candidate_id)
+         AND NOT EXISTS (SELECT FROM identity.biometric_history h WHERE h.candidate_id = r.candidate_id AND h.kind = 'file'
+                            AND pg_catalog.age(h.xmin) <= pg_catalog.age($3))",
     &[pg_sys::TIMESTAMPTZOID, pg_sys::PG_LSNOID, pg_sys::XIDOID],
 );
 static END: Statement = Statement::write(
@@ -60,12 +68,9 @@ pub struct Pass {
     pub every_page: bool,
 }
 
-/// The pass that is under way, or a new one if any request can have it. `Err`: how many requests wait, and before which transaction somebody must end.
-/// Runs inside SPI and the call's snapshot.
-pub fn current() -> Result<Pass, (i64, pg_sys::TransactionId)> {
-    if let Some(pass) = under_way() {
-        return Ok(pass);
-    }
+/// Begins a pass if any request can have it. `Err`: how many requests wait, and before which transaction somebody must end. Runs inside SPI and the call's
+/// snapshot, which does not see what it writes.
+pub fn begin() -> Result<(), (i64, pg_sys::TransactionId)> {
     // SAFETY: the snapshot of this call, and the id that is next. In this order: what had ended by the snapshot has lower ids.
     let (oldest, next) = unsafe {
         let oldest = (*pg_sys::GetActiveSnapshot()).xmin;
@@ -85,10 +90,11 @@ pub fn current() -> Result<Pass, (i64, pg_sys::TransactionId)> {
         bind(i64::from(timeline)),
     ]);
     progress::begin(&RELATIONS);
-    under_way().ok_or((0, short(next as i64)))
+    Ok(())
 }
 
-fn under_way() -> Option<Pass> {
+/// The pass that is under way. Runs inside SPI and a snapshot.
+pub fn under_way() -> Option<Pass> {
     let rows = CURRENT.run(&mut []);
     Some(Pass {
         number: rows.get(0, 1)?,

@@ -29,10 +29,10 @@ pub struct Progress {
     pub kind: Kind,
     /// The table of an index or a TOAST table.
     pub of_table: pg_sys::Oid,
-    /// The table has an index that can hold more than keys.
+    /// The index can hold more than keys, or the table has one that can.
     pub has_entries: bool,
     pub state: State,
-    pub file: pg_sys::Oid,
+    pub file: u32,
     pub next_block: u32,
     pub blocks: u32,
     /// Blocks that could not be had.
@@ -52,21 +52,24 @@ static BEGIN: Statement = Statement::write(
             FROM (SELECT pg_catalog.to_regclass(name)::oid AS oid, true AS ours FROM pg_catalog.unnest($1) AS name UNION ALL SELECT oid, false FROM registered) o
             JOIN pg_catalog.pg_class c ON c.oid = o.oid
            WHERE c.relkind = 'r' AND c.relpersistence <> 't'),
+      indexes AS (
+          SELECT i.indexrelid AS oid, i.indrelid AS of_table, a.amname, i.indexprs IS NOT NULL OR EXISTS (
+                     SELECT FROM pg_catalog.pg_attribute c
+                      WHERE c.attrelid = i.indrelid AND c.attnum = ANY (i.indkey::int2[]) AND c.atttypid <> 'uuid'::regtype
+                        AND NOT (i.indisprimary AND c.atttypid = ANY ('{int2,int4,int8}'::regtype[]))) AS has_entries
+            FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+            JOIN pg_catalog.pg_am a ON a.oid = c.relam
+           WHERE NOT t.ours),
       relations AS (
-          SELECT t.oid, t.oid AS of_table, CASE a.amname WHEN 'heap' THEN 'heap' ELSE 'other' END AS kind, NOT t.ours AND EXISTS (
-                     SELECT FROM pg_catalog.pg_index i
-                      WHERE i.indrelid = t.oid AND (i.indexprs IS NOT NULL OR EXISTS (
-                            SELECT FROM pg_catalog.pg_attribute c
-                             WHERE c.attrelid = t.oid AND c.attnum = ANY (i.indkey::int2[]) AND c.atttypid <> 'uuid'::regtype
-                               AND NOT (i.indisprimary AND c.atttypid = ANY ('{int2,int4,int8}'::regtype[]))))) AS has_entries
+          SELECT t.oid, t.oid AS of_table, CASE a.amname WHEN 'heap' THEN 'heap' ELSE 'other' END AS kind,
+                 a.amname = 'heap' AND EXISTS (SELECT FROM indexes i WHERE i.of_table = t.oid AND i.has_entries) AS has_entries
             FROM tables t JOIN pg_catalog.pg_am a ON a.oid = t.relam
           UNION ALL
           SELECT t.reltoastrelid, t.oid, CASE a.amname WHEN 'heap' THEN 'toast' ELSE 'other' END, false
             FROM tables t JOIN pg_catalog.pg_class c ON c.oid = t.reltoastrelid JOIN pg_catalog.pg_am a ON a.oid = c.relam
           UNION ALL
-          SELECT i.indexrelid, t.oid, CASE a.amname WHEN 'btree' THEN 'index' ELSE 'other' END, false
-            FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = c.relam
-           WHERE NOT t.ours)
+          SELECT i.oid, i.of_table, CASE i.amname WHEN 'btree' THEN 'index' ELSE 'other' END, i.has_entries
+            FROM indexes i WHERE i.amname = 'btree' OR i.has_entries)
       SELECT pg_catalog.row_number() OVER (ORDER BY r.kind = 'index', r.of_table, r.oid), r.oid, r.oid::regclass::text, r.kind, r.of_table, r.has_entries,
              CASE r.kind WHEN 'other' THEN 'done' ELSE 'pages' END
         FROM relations r",
@@ -84,7 +87,7 @@ static WRITE: Statement = Statement::write(
     &[
         pg_sys::INT4OID,
         pg_sys::TEXTOID,
-        pg_sys::OIDOID,
+        pg_sys::INT8OID,
         pg_sys::INT8OID,
         pg_sys::INT8OID,
         pg_sys::INT8ARRAYOID,
@@ -126,7 +129,7 @@ fn one(rows: &Rows, row: usize) -> Option<Progress> {
             "vacuum" => State::Vacuum,
             _ => State::Done,
         },
-        file: rows.get(row, 8)?,
+        file: block(8)?,
         next_block: block(9)?,
         blocks: block(10)?,
         left_blocks: left_blocks
@@ -150,7 +153,7 @@ impl Progress {
         WRITE.run(&mut [
             bind(self.ordinal),
             bind(state),
-            bind(self.file),
+            bind(i64::from(self.file)),
             bind(i64::from(self.next_block)),
             bind(i64::from(self.blocks)),
             bind(

@@ -59,7 +59,7 @@ unsafe fn work_on(relation: pg_sys::Relation, progress: &mut Progress, work: &mu
             work.blocked = true;
             return;
         }
-        let file = (*(*relation).rd_rel).relfilenode;
+        let file = (*(*relation).rd_rel).relfilenode.to_u32();
         let blocks =
             pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
         if file != progress.file {
@@ -162,7 +162,7 @@ fn finish(progress: &mut Progress, work: &mut Work) {
 
 impl Progress {
     /// From the first page on.
-    fn begin(&mut self, file: pg_sys::Oid, blocks: u32) {
+    fn begin(&mut self, file: u32, blocks: u32) {
         self.file = file;
         self.state = State::Pages;
         self.next_block = 0;

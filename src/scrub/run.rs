@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use super::progress::{self, Kind, Progress, State};
 use super::relation::{self, Work};
 use super::{blockers, pass};
+use crate::biometric::files;
 use crate::caller::Caller;
 use crate::json_text::{jsonb, object, quoted};
 use crate::query::{connected, with_latest_snapshot};
@@ -21,10 +22,15 @@ struct Answer {
     rewritten: i64,
     /// Pages that are in use and hold something dead.
     left: usize,
+    /// Uploaded files that are still to be destroyed: the requests of their subjects wait for it.
+    files: i64,
     scrubbed: usize,
     blocked_by: Vec<String>,
     locked: Vec<String>,
     await_vacuum: Vec<String>,
+    /// Indexes that may keep values of rows that are gone: between the pages of a B-tree a value stays as the boundary, whatever became of its row.
+    reindex: Vec<String>,
+    /// Tables of an access method whose pages we do not know.
     not_scrubbed: Vec<String>,
 }
 
@@ -47,30 +53,49 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     jsonb(&scrub(i64::from(max_pages)))
 }
 
-/// Looks at up to `max_pages` pages; the answer is a JSON object. Needs a transaction that can write, and neither SPI nor keys.
+/// Looks at up to `max_pages` pages; the answer is a JSON object. Needs a transaction that can write, and neither SPI nor, but for files, keys.
 pub fn scrub(max_pages: i64) -> String {
+    let files = files::destroy();
     if !bucket::try_scrubbing() {
-        return text("busy", &Answer::default());
+        return text(
+            "busy",
+            &Answer {
+                files,
+                ..Answer::default()
+            },
+        );
     }
-    with_latest_snapshot(|| {
-        connected(|| match pass::current() {
-            Ok(pass) => go_on(pass, max_pages),
-            Err((0, _)) => text("idle", &Answer::default()),
-            Err((_, limit)) => {
-                let blocked_by = blockers::before(limit);
-                text(
-                    "blocked",
-                    &Answer {
-                        blocked_by,
-                        ..Answer::default()
-                    },
-                )
-            }
-        })
-    })
+    if let Some(answer) = in_snapshot(|| go_on(max_pages, files)) {
+        return answer;
+    }
+    match in_snapshot(pass::begin) {
+        // Another snapshot: what was written is seen by those that are taken later.
+        Ok(()) => in_snapshot(|| go_on(max_pages, files)).unwrap_or_default(),
+        Err((0, _)) => text(
+            "idle",
+            &Answer {
+                files,
+                ..Answer::default()
+            },
+        ),
+        Err((_, limit)) => {
+            let answer = Answer {
+                files,
+                blocked_by: in_snapshot(|| blockers::before(limit)),
+                ..Answer::default()
+            };
+            text("blocked", &answer)
+        }
+    }
 }
 
-fn go_on(pass: pass::Pass, max_pages: i64) -> String {
+fn in_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    with_latest_snapshot(|| connected(work))
+}
+
+/// Goes on with the pass that is under way.
+fn go_on(max_pages: i64, files: i64) -> Option<String> {
+    let pass = pass::under_way()?;
     let mut work = Work {
         pages: max_pages,
         looked_at: 0,
@@ -98,6 +123,7 @@ fn go_on(pass: pass::Pass, max_pages: i64) -> String {
     answer.looked_at = work.looked_at;
     answer.rewritten = work.rewritten;
     answer.locked = work.locked;
+    answer.files = files;
     let state = if work.blocked {
         answer.blocked_by = blockers::before(pass.horizon());
         "blocked"
@@ -109,7 +135,7 @@ fn go_on(pass: pass::Pass, max_pages: i64) -> String {
     } else {
         "waiting"
     };
-    text(state, &answer)
+    Some(text(state, &answer))
 }
 
 /// The pages of an index are looked at when no entry of a row that is gone is left in it.
@@ -134,7 +160,8 @@ fn waits(relations: &[Progress]) -> Answer {
     Answer {
         left: relations.iter().map(|one| one.left_blocks.len()).sum(),
         await_vacuum: names(&|one| one.state == State::Vacuum),
-        not_scrubbed: names(&|one| one.kind == Kind::Other),
+        reindex: names(&|one| one.has_entries && matches!(one.kind, Kind::Index | Kind::Other)),
+        not_scrubbed: names(&|one| one.kind == Kind::Other && !one.has_entries),
         ..Answer::default()
     }
 }
@@ -146,10 +173,12 @@ fn text(state: &str, answer: &Answer) -> String {
         ("pages", answer.looked_at.to_string()),
         ("rewritten", answer.rewritten.to_string()),
         ("left", answer.left.to_string()),
+        ("files", answer.files.to_string()),
         ("scrubbed", answer.scrubbed.to_string()),
         ("blocked_by", list(&answer.blocked_by)),
         ("locked", names(&answer.locked)),
         ("await_vacuum", names(&answer.await_vacuum)),
+        ("reindex", names(&answer.reindex)),
         ("not_scrubbed", names(&answer.not_scrubbed)),
     ])
 }

@@ -116,12 +116,13 @@ def scrub(conn, max_pages: int = 10_000) -> dict:
     return conn.execute("SELECT identity.erasure_scrub(%s)", (max_pages,)).fetchone()[0]
 
 
-def scrub_all(conn, **until) -> dict:
-    """Until the pass is through, or waits for what is expected."""
+def scrub_all(conn) -> dict:
+    """Until the pass is through, or waits for somebody to do something."""
     answers = []
 
     def through() -> bool:
         answers.append(scrub(conn))
+        assert answers[-1]["state"] not in ("idle", "busy")
         return answers[-1]["state"] in ("done", "waiting")
 
     wait_until(through, f"the scrub to come through: {answers[-1:]}")
