@@ -104,7 +104,7 @@ pub fn check(keys: &Keys, report: &mut Report) {
             kind: rows.get(at, 10)?,
             status: rows.get(at, 11)?,
             version: rows.get(at, 12),
-            valid_until: rows.datum(at, 13).map(|until| until.value() as i64),
+            valid_until: rows.moment(at, 13),
             generation: rows.get(at, 14)?,
         };
         Some(event.consent_digest(&keys.installation, &consent))

@@ -173,6 +173,5 @@ fn ids(rows: &Rows, at: usize) -> Option<([u8; 16], [u8; 16])> {
 }
 
 fn moment(rows: &Rows, at: usize, column: i32) -> i64 {
-    rows.datum(at, column)
-        .map_or(i64::MIN, |at| at.value() as i64)
+    rows.moment(at, column).unwrap_or(i64::MIN)
 }
