@@ -3,7 +3,8 @@
 import psycopg
 import pytest
 
-from forget import AUTHORISE, REGISTER, UNREGISTER, App
+from erasure import AUTHORISE
+from forget import REGISTER, UNREGISTER, App
 from test_round_trip import restored
 from vault import Vault, refused
 
