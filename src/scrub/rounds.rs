@@ -20,6 +20,7 @@ static DUE: Statement = Statement::read(
     &[pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID],
 );
 
+/// What this process remembers between its rounds.
 #[derive(Default)]
 pub struct Rounds {
     /// On the monotonic clock.
