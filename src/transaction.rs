@@ -33,7 +33,7 @@ fn lasts() -> bool {
     lane::appended() || MUST_LAST.with(|must| *must)
 }
 
-fn forget() {
+fn reset() {
     MUST_LAST.with(|must| *must = false);
     HOLDS.with(|holds| *holds = false);
 }
@@ -61,12 +61,12 @@ unsafe extern "C-unwind" fn transaction_ends(
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             lane::commit();
             queue::release();
-            forget();
+            reset();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             lane::abort();
             queue::surrender();
-            forget();
+            reset();
         }
         _ => {}
     }

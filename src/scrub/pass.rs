@@ -52,7 +52,7 @@ static END: Statement = Statement::write(
     c"UPDATE identity.scrub_passes SET ended_at = $2, end_lsn = $3 WHERE pass = $1",
     &[pg_sys::INT8OID, pg_sys::TIMESTAMPTZOID, pg_sys::PG_LSNOID],
 );
-static FORGET: Statement = Statement::write(
+static TRIM: Statement = Statement::write(
     c"DELETE FROM identity.scrub_passes WHERE pass <= $1",
     &[pg_sys::INT8OID],
 );
@@ -122,7 +122,7 @@ impl Pass {
         }));
         let marked = MARK.run(&mut [now, lsn, bind(short(self.covers))]).count;
         END.run(&mut [bind(self.number), now, lsn]);
-        FORGET.run(&mut [bind(self.number - KEPT)]);
+        TRIM.run(&mut [bind(self.number - KEPT)]);
         marked
     }
 }

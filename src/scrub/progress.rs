@@ -98,11 +98,11 @@ static WRITE: Statement = Statement::write(
         pg_sys::INT4OID,
     ],
 );
-static FORGET: Statement = Statement::write(c"DELETE FROM identity.scrub_progress", &[]);
+static EMPTY: Statement = Statement::write(c"DELETE FROM identity.scrub_progress", &[]);
 
 /// Writes down what a new pass has before it. Runs inside SPI and a snapshot, as do all of these.
 pub fn begin(ours: &[&str]) {
-    FORGET.run(&mut []);
+    EMPTY.run(&mut []);
     BEGIN.run(&mut [bind(ours.to_vec()), bind(forget::relations())]);
 }
 

@@ -24,6 +24,7 @@ from biometric import (
     refused_attach,
     texts,
 )
+from cluster import wait_until
 from consent import BAD, DENIED, now, record, rfc3339, template
 from erasure import AUTHORISE, asked
 from erasure import schedule as schedule_of_erasures
@@ -186,28 +187,34 @@ def test_of_two_attaches_at_once_one_collects(vault, gateway, schedule, level):
     vault.verify()
 
 
+def attached_meanwhile(vault, gateway, subject, level, other, change) -> list[str]:
+    """How an attach ends whose snapshot is older than a change that another session has made and not yet committed: it must wait for that."""
+    gateway.execute(f"BEGIN ISOLATION LEVEL {level}")
+    gateway.execute("SELECT count(*) FROM pg_class")
+    other.execute("BEGIN")
+    change()
+    errors = []
+
+    def attempt():
+        try:
+            attach(gateway, subject)
+        except psycopg.Error as error:
+            errors.append(error.sqlstate)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    vault.wait_backend(gateway.info.user, "wait_event_type = 'Lock'")
+    other.execute("COMMIT")
+    thread.join(20)
+    gateway.execute("ROLLBACK")
+    return errors
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_withdrawal_in_another_transaction_is_waited_for_and_binds(vault, gateway, schedule, level):
     subject = consenting(vault, gateway)
     with vault.gateway() as withdrawing:
-        gateway.execute(f"BEGIN ISOLATION LEVEL {level}")
-        gateway.execute("SELECT count(*) FROM pg_class")
-        withdrawing.execute("BEGIN")
-        record(withdrawing, subject, "withdrawn", kind="biometric")
-        errors = []
-
-        def attempt():
-            try:
-                attach(gateway, subject)
-            except psycopg.Error as error:
-                errors.append(error.sqlstate)
-
-        thread = threading.Thread(target=attempt)
-        thread.start()
-        vault.wait_backend(gateway.info.user, "wait_event_type = 'Lock'")
-        withdrawing.execute("COMMIT")
-        thread.join(20)
-        gateway.execute("ROLLBACK")
+        errors = attached_meanwhile(vault, gateway, subject, level, withdrawing, lambda: record(withdrawing, subject, "withdrawn", kind="biometric"))
     assert errors == ["42501"]
     unchanged(vault, subject)
 
@@ -219,24 +226,7 @@ def test_erasure_in_another_transaction_is_waited_for_and_binds(vault, gateway, 
     subject = consenting(vault, gateway)
     request = asked(vault, subject)
     with vault.connect(vault.worker) as erasing:
-        gateway.execute(f"BEGIN ISOLATION LEVEL {level}")
-        gateway.execute("SELECT count(*) FROM pg_class")
-        erasing.execute("BEGIN")
-        erasing.execute(AUTHORISE, (request, authority))
-        errors = []
-
-        def attempt():
-            try:
-                attach(gateway, subject)
-            except psycopg.Error as error:
-                errors.append(error.sqlstate)
-
-        thread = threading.Thread(target=attempt)
-        thread.start()
-        vault.wait_backend(gateway.info.user, "wait_event_type = 'Lock'")
-        erasing.execute("COMMIT")
-        thread.join(20)
-        gateway.execute("ROLLBACK")
+        errors = attached_meanwhile(vault, gateway, subject, level, erasing, lambda: erasing.execute(AUTHORISE, (request, authority)))
     assert errors == ["P0002"]
     unchanged(vault, subject)
     vault.verify()
@@ -420,8 +410,6 @@ def test_classifications_lie_there_as_ciphertext_and_go_with_the_rest(vault, sch
 
 
 def test_settings_that_weaken_are_recorded(vault, classifying):
-    from cluster import wait_until
-
     newest = "SELECT settings->>'biometric_classifications' AS value FROM identity.settings_history ORDER BY recorded_at DESC LIMIT 1"
     wait_until(lambda: vault.sql(newest)[0]["value"] == "on", "the change to be recorded")
     assert "identity_pgx.biometric_classifications is on, which weakens protection" in vault.cluster.log.read_text()
