@@ -339,6 +339,9 @@ expect_refusal append_only
 # shellcheck source=scripts/demo_ledger.sh
 . "$ROOT/scripts/demo_ledger.sh"
 
+# shellcheck source=scripts/demo_erase.sh
+. "$ROOT/scripts/demo_erase.sh"
+
 chapter "Keys"
 tell "Keys live in memory that is locked and kept out of core dumps, never in a table."
 ask auditor_demo "SELECT kind, version, state, provider, rows FROM identity.key_status()"
@@ -366,11 +369,11 @@ ${BOLD}That was the tour.${PLAIN} The playground keeps running. To go on by your
   eval "\$(make -s up)"
   psql -U gw_onbox          a gateway on the box
   psql -U gw_cloud          a gateway whose answers leave it
-  psql -U dba_demo          writes and revokes purposes, revokes logins
+  psql -U dba_demo          writes purposes, consent texts and retention, revokes logins
   psql -U approver_demo     approves what dba_demo wrote
   psql -U reviewer_demo     reviews verticals
   psql -U auditor_demo      status, keys, verification
-  psql -U worker_demo       seals the log
+  psql -U worker_demo       seals the log, authorises erasures, sweeps and scrubs
   psql                      the superuser $SUPERUSER
 
   docs/howto/playground.md  things to try

@@ -5,6 +5,8 @@
 
 use pgrx::pg_sys;
 
+use crate::error;
+
 /// The columns of a row, by number from 1. By-reference values lie in the row they came from.
 #[derive(Default)]
 pub struct Columns {
@@ -25,6 +27,13 @@ impl Columns {
             self.nulls.resize(width, true);
             let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
             pg_sys::heap_deform_tuple(tuple, descriptor, values, nulls);
+        }
+    }
+
+    /// A table that has not so many columns was altered, and is not read by position.
+    pub fn must_be(&self, width: usize) {
+        if self.values.len() != width {
+            error::fault("a table of identity_pgx was altered");
         }
     }
 

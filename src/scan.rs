@@ -6,7 +6,6 @@
 use pgrx::pg_sys;
 
 use crate::columns::Columns;
-use crate::error;
 use crate::relation::Known;
 
 /// A table and a btree index of it whose first column is a text with collation "C".
@@ -55,7 +54,7 @@ impl Index {
         &self,
         snapshot: pg_sys::Snapshot,
         key: &str,
-        pick: impl FnMut(&Columns) -> Option<T>,
+        mut pick: impl FnMut(&Columns) -> Option<T>,
     ) -> Option<T> {
         // SAFETY: the key compares the text in the index's first column, and outlives the scan.
         unsafe {
@@ -63,30 +62,36 @@ impl Index {
                 key.as_ptr().cast(),
                 i32::try_from(key.len()).unwrap_or(0),
             );
-            let mut scan_key = pg_sys::ScanKeyData::default();
-            pg_sys::ScanKeyInit(
-                &mut scan_key,
-                1,
-                pg_sys::BTEqualStrategyNumber as u16,
-                pg_sys::F_TEXTEQ.into(),
+            let wanted = comparison(
+                pg_sys::BTEqualStrategyNumber,
+                pg_sys::F_TEXTEQ,
                 pg_sys::Datum::from(wanted),
             );
             let relations = (self.table.oid(), self.index.oid());
-            backwards(relations, snapshot, &mut scan_key, self.columns, pick)
+            backwards(relations, snapshot, &mut [wanted], |row| {
+                row.must_be(self.columns);
+                pick(row)
+            })
         }
     }
 }
 
-/// Goes through the rows that a key finds in the index of a table, the last first, until `pick` takes one. A table that has not so many columns was
-/// altered, and is not read by position.
+/// What a column, the first of a table and of its index, is compared with: by which of the operators that a btree knows, and by which function.
+pub fn comparison(strategy: u32, function: u32, with: pg_sys::Datum) -> pg_sys::ScanKeyData {
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: fills the key in.
+    unsafe { pg_sys::ScanKeyInit(&mut key, 1, strategy as u16, function.into(), with) };
+    key
+}
+
+/// Goes through the rows that keys find in the index of a table, the last first, until `pick` takes one.
 ///
 /// # Safety
-/// The key must fit the index, and the snapshot stay valid.
+/// The keys must fit the index, and the snapshot stay valid.
 pub unsafe fn backwards<T>(
     (table, index): (pg_sys::Oid, pg_sys::Oid),
     snapshot: pg_sys::Snapshot,
-    key: &mut pg_sys::ScanKeyData,
-    width: usize,
+    keys: &mut [pg_sys::ScanKeyData],
     mut pick: impl FnMut(&Columns) -> Option<T>,
 ) -> Option<T> {
     // SAFETY: relations are opened and closed here; rows are taken apart by the table's own descriptor.
@@ -98,10 +103,13 @@ pub unsafe fn backwards<T>(
         }
         let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
         let descriptor = (*relation).rd_att;
-        if (*descriptor).natts as usize != width {
-            error::fault("a table of identity_pgx was altered");
-        }
-        let scan = pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, key);
+        let scan = pg_sys::systable_beginscan_ordered(
+            relation,
+            index,
+            snapshot,
+            i32::try_from(keys.len()).unwrap_or(0),
+            keys.as_mut_ptr(),
+        );
         let mut columns = Columns::default();
         let mut picked = None;
         while picked.is_none() {

@@ -60,8 +60,9 @@ pub struct Database {
 }
 
 fn key(text: &str) -> Result<VerifierKey, &'static str> {
-    VerifierKey::parse(text)
-        .ok_or("not a verifier key of Ed25519: it looks like log.example.org+1a2b3c4d+AQ…")
+    VerifierKey::parse(text).ok_or(
+        "not a verifier key of Ed25519: it looks like log.example.org+1a2b3c4d+AQ…; of one that lies in a file, give the text: --key \"$(cat FILE)\"",
+    )
 }
 
 #[cfg(test)]

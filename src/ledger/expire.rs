@@ -2,7 +2,7 @@
 //!
 //! A month goes only when all of it lies further back than `log_retention`, every row of it is sealed, and an anchor outside covers its last seal.
 //! Lock order: sealers first (bucket.rs), then the log, then its partition. Both are locked only if that takes no waiting: a request that waits for
-//! the log would make everybody wait who comes after it.
+//! the log would make everybody wait who comes after it, and so would the log's lock while its holder tries for the partition's.
 
 use std::ffi::CString;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::{bucket, gucs, relation};
 
 sql_function!(ledger_expire, pg_finfo_ledger_expire, run);
 
-/// How often a lock is tried, and for how long in between: two seconds in all.
+/// How often the locks are tried, and for how long in between: two seconds in all.
 const TRIES: usize = 200;
 const BETWEEN: Duration = Duration::from_millis(10);
 const MICROS_PER_MINUTE: i64 = 60_000_000;
@@ -152,18 +152,35 @@ fn ready(partition: &str, seal: Option<(i64, i64)>) -> Result<Month, &'static st
     })
 }
 
-/// Locks the log and one month of it.
+/// Locks the log and one month of it against everybody, without ever standing in a queue.
 fn lock_month(name: &str) -> Result<(), &'static str> {
-    let log = relation::find(c"pii_access_log");
-    if !lock(log) {
-        return Err("in use");
+    let (log, month) = (relation::find(c"pii_access_log"), find(name));
+    // From the month before: then everybody waits for us already.
+    let tries = if is_locked(log) { 1 } else { TRIES };
+    for _ in 0..tries {
+        if lock(log) {
+            if lock(month) {
+                return Ok(());
+            }
+            // SAFETY: locked a line above, and nothing depends on it.
+            unsafe { pg_sys::UnlockRelationOid(log, pg_sys::AccessExclusiveLock as i32) };
+        }
+        pgrx::check_for_interrupts!();
+        std::thread::sleep(BETWEEN);
     }
-    if !lock(find(name)) {
-        // SAFETY: locked a line above, and nothing depends on it.
-        unsafe { pg_sys::UnlockRelationOid(log, pg_sys::AccessExclusiveLock as i32) };
-        return Err("in use");
+    Err("in use")
+}
+
+fn lock(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a transaction-level lock.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessExclusiveLock as i32) }
+}
+
+fn is_locked(relation: pg_sys::Oid) -> bool {
+    // SAFETY: looks among this transaction's own locks.
+    unsafe {
+        pg_sys::CheckRelationOidLockedByMe(relation, pg_sys::AccessExclusiveLock as i32, true)
     }
-    Ok(())
 }
 
 fn find(name: &str) -> pg_sys::Oid {
@@ -189,21 +206,6 @@ fn drop_month(call: &mut Call, keys: &Keys, name: &str, month: Month) -> i64 {
     });
     drop_relation(find(name));
     access_id
-}
-
-/// Locks a relation against everybody, without ever standing in a queue.
-fn lock(relation: pg_sys::Oid) -> bool {
-    (0..TRIES).any(|_| {
-        // SAFETY: a transaction-level lock; a cancel ends the wait.
-        let locked = unsafe {
-            pgrx::check_for_interrupts!();
-            pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessExclusiveLock as i32)
-        };
-        if !locked {
-            std::thread::sleep(BETWEEN);
-        }
-        locked
-    })
 }
 
 /// Drops a table as its owner, who can do nothing else meanwhile: whatever somebody hung onto the drop runs with the right to drop this table, and

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use identity_core::chain::Head;
+use identity_core::leaf::{MAX_SEQ, access_id};
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
@@ -12,11 +13,14 @@ use crate::clock::UNIX_EPOCH_MICROS;
 use crate::columns::Columns;
 use crate::error;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
-use crate::relation;
+use crate::{relation, scan};
 
-const ACCESS_ID: i16 = 1;
-const SEQ: i32 = 3;
-const INTEGRITY_HASH: i32 = 29;
+/// Columns by their position in sql/50_log.sql.
+const SEQ: usize = 3;
+const INTEGRITY_HASH: usize = 29;
+/// And those of ledger_heads.
+const SEALED_SEQ: usize = 2;
+const SEALED_MAC: usize = 3;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -78,102 +82,49 @@ fn newest_sealed(lane: u32) -> Option<Head> {
         relation::find(c"ledger_heads"),
         relation::find(c"ledger_heads_pkey"),
     );
-    // SAFETY: the relations are opened and closed here; the key compares the int column lane.
+    let same = scan::comparison(
+        pg_sys::BTEqualStrategyNumber,
+        pg_sys::F_INT4EQ,
+        pg_sys::Datum::from(lane),
+    );
+    // SAFETY: the key compares the int column lane.
     unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-        let mut key = pg_sys::ScanKeyData::default();
-        pg_sys::ScanKeyInit(
-            &mut key,
-            1,
-            pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::F_INT4EQ.into(),
-            pg_sys::Datum::from(lane),
-        );
-        let scan = pg_sys::systable_beginscan_ordered(
-            relation,
-            index,
-            &raw mut pg_sys::SnapshotSelfData,
-            1,
-            &mut key,
-        );
-        let tuple =
-            pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
-        let head = (!tuple.is_null()).then(|| {
-            let mut columns = Columns::default();
-            columns.take_apart(tuple, (*relation).rd_att);
-            let seq = columns
-                .get::<i64>(2)
-                .and_then(|seq| u64::try_from(seq).ok());
-            let mac = columns
-                .get::<Vec<u8>>(3)
-                .and_then(|mac| mac.try_into().ok());
-            match (seq, mac) {
-                (Some(seq), Some(mac)) => Head { seq, mac },
-                _ => error::raise(Reason::Chain),
-            }
-        });
-        pg_sys::systable_endscan_ordered(scan);
-        pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        head
+        let snapshot = &raw mut pg_sys::SnapshotSelfData;
+        scan::backwards((table, index), snapshot, &mut [same], |row| {
+            Some(head(row, SEALED_SEQ, SEALED_MAC))
+        })
     }
 }
 
 fn newest_in(table: pg_sys::Oid, index: pg_sys::Oid, lane: u32) -> Option<Head> {
-    // SAFETY: the relations are opened and closed here; the key compares the bigint column access_id.
+    // Not "before the next lane": the last lane has none.
+    let mut keys = [
+        scan::comparison(
+            pg_sys::BTGreaterEqualStrategyNumber,
+            pg_sys::F_INT8GE,
+            pg_sys::Datum::from(access_id(lane, 0)),
+        ),
+        scan::comparison(
+            pg_sys::BTLessEqualStrategyNumber,
+            pg_sys::F_INT8LE,
+            pg_sys::Datum::from(access_id(lane, MAX_SEQ)),
+        ),
+    ];
+    // SAFETY: the keys compare the bigint column access_id.
     unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-        let mut key = pg_sys::ScanKeyData::default();
-        let end = (i64::from(lane) + 1) << 48;
-        pg_sys::ScanKeyInit(
-            &mut key,
-            ACCESS_ID,
-            pg_sys::BTLessStrategyNumber as u16,
-            pg_sys::F_INT8LT.into(),
-            pg_sys::Datum::from(end),
-        );
-        let scan = pg_sys::systable_beginscan_ordered(
-            relation,
-            index,
-            &raw mut pg_sys::SnapshotSelfData,
-            1,
-            &mut key,
-        );
-        let tuple =
-            pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
-        let head = if tuple.is_null() {
-            None
-        } else {
-            head_of(tuple, (*relation).rd_att, lane)
-        };
-        pg_sys::systable_endscan_ordered(scan);
-        pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        head
+        let snapshot = &raw mut pg_sys::SnapshotSelfData;
+        scan::backwards((table, index), snapshot, &mut keys, |row| {
+            Some(head(row, SEQ, INTEGRITY_HASH))
+        })
     }
 }
 
-unsafe fn head_of(
-    tuple: pg_sys::HeapTuple,
-    descriptor: pg_sys::TupleDesc,
-    lane: u32,
-) -> Option<Head> {
-    unsafe {
-        let mut null = false;
-        let access_id =
-            pg_sys::heap_getattr(tuple, i32::from(ACCESS_ID), descriptor, &mut null).value() as i64;
-        if null || access_id >> 48 != i64::from(lane) {
-            return None;
-        }
-        let seq = pg_sys::heap_getattr(tuple, SEQ, descriptor, &mut null).value() as i64;
-        let mac = pg_sys::heap_getattr(tuple, INTEGRITY_HASH, descriptor, &mut null);
-        let mac = pgrx::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(mac.cast_mut_ptr()));
-        match (u64::try_from(seq), <[u8; 32]>::try_from(mac)) {
-            (Ok(seq), Ok(mac)) => Some(Head { seq, mac }),
-            _ => error::raise(Reason::Chain),
-        }
+fn head(row: &Columns, seq: usize, mac: usize) -> Head {
+    let seq = row.get::<i64>(seq).and_then(|seq| u64::try_from(seq).ok());
+    let mac = row.get::<Vec<u8>>(mac).and_then(|mac| mac.try_into().ok());
+    match (seq, mac) {
+        (Some(seq), Some(mac)) => Head { seq, mac },
+        _ => error::raise(Reason::Chain),
     }
 }
 

@@ -120,6 +120,7 @@ fn read_lane(
     let mut key_text = String::with_capacity(160);
     // What ends the walk is taken; the rest is counted.
     let count = |row: &Columns| {
+        row.must_be(COLUMNS);
         let of = number(row, ACCESS_ID) >> 48;
         if *lane.get_or_insert(of) != of {
             return Some(());
@@ -145,16 +146,13 @@ fn read_lane(
     };
     // SAFETY: the key compares the bigint column access_id. Committed rows as they are: nothing here belongs to a transaction's view.
     unsafe {
-        let mut key = pg_sys::ScanKeyData::default();
-        pg_sys::ScanKeyInit(
-            &mut key,
-            1,
-            pg_sys::BTLessStrategyNumber as u16,
-            pg_sys::F_INT8LT.into(),
+        let before = scan::comparison(
+            pg_sys::BTLessStrategyNumber,
+            pg_sys::F_INT8LT,
             pg_sys::Datum::from(before),
         );
         let snapshot = &raw mut pg_sys::SnapshotSelfData;
-        scan::backwards((table, index), snapshot, &mut key, COLUMNS, count);
+        scan::backwards((table, index), snapshot, &mut [before], count);
     }
     lane.map(|lane| lane << 48)
 }

@@ -24,7 +24,8 @@ static WAITING: Statement = Statement::read(
         FROM identity.erasure_requests r WHERE r.state = 'done' AND r.scrubbed_at IS NULL",
     &[pg_sys::XIDOID],
 );
-static CURRENT: Statement = Statement::read(
+/// A write, so that it sees what this call has begun.
+static CURRENT: Statement = Statement::write(
     c"SELECT pass, covers, horizon, every_page FROM identity.scrub_passes WHERE ended_at IS NULL",
     &[],
 );

@@ -18,6 +18,8 @@ POLICY_TABLES = {  # no subject is named there
     "notifications",
     "vertical_patterns",
     "vertical_pattern_changes",
+    "retention_policies",
+    "retention_policy_changes",
     "forget_tables",
     "forget_history",
 }

@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
@@ -112,53 +113,59 @@ def open_checkpoint(note: str, keys: list) -> Checkpoint:
     return opened
 
 
-# --- paths (RFC 6962, sections 2.1.1 and 2.1.2, from the top down; crates/core goes from the bottom up) ---
+# --- paths (RFC 6962, sections 2.1.1 and 2.1.2: which way they go is found from the top down; crates/core goes from the bottom up) ---
 
 
-def root_of(index: int, size: int, leaf: bytes, path: list) -> bytes:
-    if not 0 <= index < size:
-        raise Refused("index")
-    if size == 1:
-        if path:
-            raise Refused("path too long")
-        return leaf
-    if not path:
-        raise Refused("path too short")
-    middle = split(size)
-    if index < middle:
-        return node_hash(root_of(index, middle, leaf, path[:-1]), path[-1])
-    return node_hash(path[-1], root_of(index - middle, size - middle, leaf, path[:-1]))
+@lru_cache(maxsize=1024)
+def sides(index: int, size: int) -> list:
+    """Of each sibling of a leaf and what is above it, from the bottom up: whether it is on the left."""
+    found = []
+    while size > 1:
+        middle = split(size)
+        found.append(index >= middle)
+        index, size = (index - middle, size - middle) if index >= middle else (index, middle)
+    return found[::-1]
 
 
 def check_inclusion(index: int, head: Checkpoint, leaf: bytes, path: list):
-    if root_of(index, head.size, leaf, path) != head.root:
+    if not 0 <= index < head.size:
+        raise Refused("index")
+    ways = sides(index, head.size)
+    if len(ways) != len(path):
+        raise Refused("path too short or too long")
+    node = leaf
+    for left, sibling in zip(ways, path):
+        node = node_hash(sibling, node) if left else node_hash(node, sibling)
+    if node != head.root:
         raise Refused("not in the tree")
 
 
-def roots_of(old: int, new: int, old_root: bytes, path: list, whole: bool) -> tuple:
-    """The roots that a consistency path gives, of the old tree and of the new one."""
-    if old == new:
-        if whole:
-            given, path = old_root, path
-        else:
-            given, path = (path[0], path[1:]) if path else (b"", [b""])
-        if path:
-            raise Refused("path too long or too short")
-        return given, given
-    if not path:
-        raise Refused("path too short")
-    middle = split(new)
-    if old <= middle:
-        before, after = roots_of(old, middle, old_root, path[:-1], whole)
-        return before, node_hash(after, path[-1])
-    before, after = roots_of(old - middle, new - middle, old_root, path[:-1], False)
-    return node_hash(path[-1], before), node_hash(path[-1], after)
+@lru_cache(maxsize=1024)
+def turns(old: int, new: int) -> list:
+    """Of each tree that holds both the old tree's end and the new one's, from the bottom up: whether its left half is in both of them."""
+    found = []
+    while old != new:
+        middle = split(new)
+        found.append(old > middle)
+        old, new = (old - middle, new - middle) if old > middle else (old, middle)
+    return found[::-1]
 
 
 def check_consistency(older: Checkpoint, newer: Checkpoint, path: list):
     if not 0 < older.size <= newer.size:
         raise Refused("sizes")
-    if roots_of(older.size, newer.size, older.root, path, True) != (older.root, newer.root):
+    ways = turns(older.size, newer.size)
+    # A tree that is a subtree of the new one as a whole is not named again.
+    before, path = (path[:1], path[1:]) if any(ways) else ([older.root], path)
+    if not before or len(ways) != len(path):
+        raise Refused("path too short or too long")
+    before = after = before[0]
+    for both, sibling in zip(ways, path):
+        if both:
+            before, after = node_hash(sibling, before), node_hash(sibling, after)
+        else:
+            after = node_hash(after, sibling)
+    if (before, after) != (older.root, newer.root):
         raise Refused("not consistent")
 
 

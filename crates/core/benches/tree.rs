@@ -1,6 +1,8 @@
 //! What sealing and verifying a batch costs, beside a bare SHA-256 over the same leaves: the floor below which
 //! nothing that hashes can go.
 
+mod row;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -8,48 +10,17 @@ use identity_core::merkle::{self, Digest};
 use identity_core::*;
 use sha2::Digest as _;
 
+use row::row;
+
 const ROWS: u64 = 10_000;
 const INSTALLATION: [u8; 16] = [1; 16];
 
-/// A leaf as `pii_resolve` of a name leaves it, to the byte.
-fn leaf(seq: u64) -> Vec<u8> {
-    let mut fields = FieldSet::EMPTY;
-    fields.insert(Field::Name);
-    AccessRow {
-        lane: 3,
-        seq,
-        accessed_at: 1_793_534_400_123_456,
-        candidate_id: Some([2; 16]),
-        accessor_kind: AccessorKind::GatewayLookup,
-        accessor_id: "gw_onbox",
-        accessor_role: "gw_onbox",
-        accessor_outer: "gw_onbox",
-        cert_fingerprint: None,
-        application_name: Some("pgbench"),
-        purpose_token: Some("fill_validation"),
-        purpose_version: Some(1),
-        fields_accessed: fields,
-        phi_fields: FieldSet::EMPTY,
-        request_trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
-        chain_kind: ChainKind::Hmac,
-        is_legal_tier_event: false,
-        outcome: Outcome::Committed,
-        denial: None,
-        repeats: 1,
-        consent_status: Some(ConsentStatus::Given),
-        vertical: Some(Vertical::General),
-        zone: Zone::Onbox,
-        generation: Some(0),
-        key_version: Some(1),
-        chain_version: 1,
-        event_digest: None,
-    }
-    .leaf()
-}
-
 fn rows() -> Vec<(i64, Vec<u8>)> {
     (1..=ROWS)
-        .map(|seq| (access_id(3, seq), leaf(seq)))
+        .map(|seq| {
+            let row = AccessRow { seq, ..row() };
+            (row.access_id(), row.leaf())
+        })
         .collect()
 }
 

@@ -1,10 +1,11 @@
 //! Writes checkpoints and proofs, one JSON object a line, for programs in other languages to check:
-//! `tests/independent/proofs.sh`. Every proof of every tree of up to 300 leaves, and some of a large
-//! one.
+//! `tests/independent/proofs.sh`. Every proof of every tree of up to 300 leaves, and of one of 100,000 some thousands;
+//! with the argument `all`, all.
 
 #[path = "../tests/it/log.rs"]
 mod log;
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
 use identity_core::{TlogProof, merkle};
@@ -15,11 +16,16 @@ use log::{ORIGIN, Signer, Tree, batched, merkle_row, row_hash, row_leaf, row_sal
 const SMALL: u64 = 300;
 const LARGE: u64 = 100_000;
 
-/// Sizes and places around which a tree of 2^17 leaves or fewer looks different.
-fn corners() -> impl Iterator<Item = u64> {
+/// Places and older sizes in the large tree: those around which it looks different, and some in between.
+fn places(step: u64) -> BTreeSet<u64> {
     let near = |power: u64| [power - 1, power, power + 1];
-    let beside = (2..17).flat_map(move |level| near(1 << level));
-    beside.chain([LARGE - 1, 99_328, 98_304 + 1, LARGE / 3, 77_777])
+    let corners = (0..17).flat_map(|level| near(1 << level));
+    let corners = corners.chain([99_328, 98_304, 98_305, LARGE / 3]);
+    (0..LARGE)
+        .step_by(step as usize)
+        .chain(corners)
+        .chain([LARGE - 1])
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -34,16 +40,25 @@ fn main() -> io::Result<()> {
 
     let mut tree = Tree::default();
     (0..LARGE).for_each(|number| tree.append(row_hash(number)));
-    let between = [LARGE / 3 + 1, 65_535, 65_536, 65_537, 98_304, LARGE - 1];
-    for size in (1..=SMALL).chain(between).chain([LARGE]) {
+    let step = if std::env::args().any(|argument| argument == "all") {
+        1
+    } else {
+        25
+    };
+    let (large, older) = (places(step), places(2 * step));
+    // Every checkpoint before the proofs that speak of it.
+    for size in (1..=SMALL)
+        .chain(older.iter().copied().filter(|old| *old > SMALL))
+        .chain([LARGE])
+    {
         let note = log.note(&tree.checkpoint(size).text());
         put(json!({"kind": "checkpoint", "size": size, "note": note}))?;
-        let places: Vec<u64> = match size {
-            ..=SMALL => (0..size).collect(),
-            LARGE => corners().collect(),
-            _ => Vec::new(),
-        };
-        for index in places {
+        if SMALL < size && size < LARGE {
+            continue;
+        }
+        let small = size <= SMALL;
+        let all = (0..size).filter(|index| small || large.contains(index));
+        for index in all {
             let proof = TlogProof {
                 extra: Some(row_salt(index).to_vec()),
                 index,
@@ -54,16 +69,7 @@ fn main() -> io::Result<()> {
                 json!({"kind": "inclusion", "size": size, "index": index, "leaf": row_leaf(index), "proof": proof.text()}),
             )?;
         }
-        let olds: Vec<u64> = match size {
-            ..=SMALL => (1..=size).collect(),
-            LARGE => [1, 2, 3, 255, 256, 257, SMALL]
-                .into_iter()
-                .chain(between)
-                .chain([LARGE])
-                .collect(),
-            _ => Vec::new(),
-        };
-        for old in olds {
+        for old in (1..=size).filter(|old| small || *old == size || older.contains(old)) {
             let Ok(path) = merkle::consistency(old, size, &tree);
             let path: Vec<String> = path.iter().map(|hash| hex(hash)).collect();
             put(json!({"kind": "consistency", "old": old, "new": size, "path": path}))?;

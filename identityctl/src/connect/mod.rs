@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Connection, NoTls};
 
 use bounded::Bounded;
@@ -54,8 +55,14 @@ impl From<tokio_postgres::Error> for Failure {
         };
         let detail = answer.detail().map(|detail| format!(" ({detail})"));
         let (code, message) = (answer.code().code(), answer.message());
+        let hint = match *answer.code() {
+            SqlState::INSUFFICIENT_PRIVILEGE => {
+                "; the login of an audit needs BYPASSRLS, identity_auditor, and SELECT on the log and the ledger's tables"
+            }
+            _ => "",
+        };
         Self(format!(
-            "the server refused with {code}: {message}{}",
+            "the server refused with {code}: {message}{}{hint}",
             detail.unwrap_or_default()
         ))
     }
@@ -95,8 +102,10 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
     let port = options.config.get_ports().first().copied().unwrap_or(5432);
     match options.config.get_hosts() {
         [Host::Unix(directory)] => {
-            let socket = UnixStream::connect(directory.join(format!(".s.PGSQL.{port}")));
-            let socket = Bounded::new(socket.await.map_err(unreachable)?);
+            let path = directory.join(format!(".s.PGSQL.{port}"));
+            let socket = UnixStream::connect(&path).await;
+            let socket = socket.map_err(|error| unreachable(&path.display(), &error))?;
+            let socket = Bounded::new(socket);
             config.ssl_mode(SslMode::Disable);
             start(config.connect_raw(socket, NoTls)).await
         }
@@ -106,7 +115,8 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
                 [address] => TcpStream::connect((*address, port)).await,
                 _ => return Err("name one server: an audit is of one".into()),
             };
-            let socket = socket.map_err(unreachable)?;
+            let socket =
+                socket.map_err(|error| unreachable(&format!("{name} port {port}"), &error))?;
             let Some(files) = &options.tls else {
                 config.ssl_mode(SslMode::Disable);
                 return start(config.connect_raw(Bounded::new(socket), NoTls)).await;
@@ -131,6 +141,6 @@ where
     Ok(Session { client, connection })
 }
 
-fn unreachable(error: io::Error) -> Failure {
-    Failure(format!("the server cannot be reached: {error}"))
+fn unreachable(at: &dyn fmt::Display, error: &io::Error) -> Failure {
+    Failure(format!("the server cannot be reached at {at}: {error}"))
 }

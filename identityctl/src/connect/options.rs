@@ -31,7 +31,7 @@ impl Options {
         let (mut own, rest) = split(text.unwrap_or_default())?;
         let config = rest.parse::<Config>();
         let mut config =
-            config.map_err(|_| Failure::from("the connection string cannot be read"))?;
+            config.map_err(|_| Failure(format!("the connection string cannot be read: {FORM}")))?;
         fill(&mut config, &variable)?;
         own.fill(&variable);
         let tcp = matches!(config.get_hosts(), [Host::Tcp(_)]);
@@ -39,6 +39,8 @@ impl Options {
         Ok(Self { config, tls })
     }
 }
+
+const FORM: &str = "it looks like postgresql://user@host/database or like 'host=… dbname=… user=…'";
 
 /// The parameters that are ours to understand.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -180,8 +182,11 @@ fn split_pairs(text: &str) -> Result<(Own, String), Failure> {
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let pair = rest.split_once('=');
-        let (name, after) =
-            pair.ok_or("the connection string cannot be read: a name without a value")?;
+        let (name, after) = pair.ok_or_else(|| {
+            Failure(format!(
+                "the connection string cannot be read, a name without a value: {FORM}"
+            ))
+        })?;
         let (value, after) = quoted(after.trim_start())?;
         rest = after.trim_start();
         let name = name.trim_end();

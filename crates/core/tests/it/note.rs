@@ -25,8 +25,8 @@ fn witness() -> Signer {
     Signer::new("witness.example/w1", 2)
 }
 
-fn opens(note: &[u8], keys: &[VerifierKey]) -> Result<usize, NoteError> {
-    open(note, keys).map(|opened| opened.signers.len())
+fn opens(note: impl AsRef<[u8]>, keys: &[VerifierKey]) -> Result<usize, NoteError> {
+    open(note.as_ref(), keys).map(|opened| opened.signers.len())
 }
 
 #[test]
@@ -45,27 +45,18 @@ fn a_signed_note_opens_and_names_its_signers() {
 #[test]
 fn a_note_nobody_given_has_signed_does_not_open() {
     let note = log().note(TEXT);
-    assert_eq!(opens(note.as_bytes(), &[]), Err(NoteError::NotSigned));
-    assert_eq!(
-        opens(note.as_bytes(), &[witness().vkey]),
-        Err(NoteError::NotSigned)
-    );
+    assert_eq!(opens(&note, &[]), Err(NoteError::NotSigned));
+    assert_eq!(opens(&note, &[witness().vkey]), Err(NoteError::NotSigned));
     // The same name with another key, and the same key with another name, are other keys.
     let renamed = Signer::new("example.com/log", 3).vkey;
-    assert_eq!(
-        opens(note.as_bytes(), &[renamed]),
-        Err(NoteError::NotSigned)
-    );
+    assert_eq!(opens(&note, &[renamed]), Err(NoteError::NotSigned));
     let elsewhere = Signer::new("example.com/other", 1).vkey;
-    assert_eq!(
-        opens(note.as_bytes(), &[elsewhere]),
-        Err(NoteError::NotSigned)
-    );
+    assert_eq!(opens(&note, &[elsewhere]), Err(NoteError::NotSigned));
     // Nor are a name and an id enough that belong to two keys.
     let mixed = signature_line("witness.example/w1", log().vkey.id(), &[1; 64]);
     let note = format!("{TEXT}\n{mixed}");
     let keys = [log().vkey, witness().vkey];
-    assert_eq!(opens(note.as_bytes(), &keys), Err(NoteError::NotSigned));
+    assert_eq!(opens(&note, &keys), Err(NoteError::NotSigned));
 }
 
 #[test]
@@ -74,7 +65,7 @@ fn signatures_of_unknown_keys_and_kinds_are_passed_over() {
         + &witness().line("another text\n")
         + &signature_line("a.pq.key", [0, 0, 0, 0], &[7; 4627])
         + &signature_line("one.byte", [0, 0, 0, 0], &[7]);
-    assert_eq!(opens(note.as_bytes(), &[log().vkey]), Ok(1));
+    assert_eq!(opens(&note, &[log().vkey]), Ok(1));
 }
 
 #[test]
@@ -83,17 +74,17 @@ fn a_wrong_signature_of_a_given_key_spoils_the_note() {
     let wrong = witness.line("another text\n");
     let keys = [log.vkey.clone(), witness.vkey.clone()];
     let note = log.note(TEXT) + &wrong;
-    assert_eq!(opens(note.as_bytes(), &keys), Err(NoteError::BadSignature));
+    assert_eq!(opens(&note, &keys), Err(NoteError::BadSignature));
     // Behind a good one of the same key, too: each line is looked at.
     let note = log.note(TEXT) + &log.line("another text\n");
-    assert_eq!(opens(note.as_bytes(), &keys), Err(NoteError::BadSignature));
+    assert_eq!(opens(&note, &keys), Err(NoteError::BadSignature));
     let note = log.note(TEXT) + &log.line(TEXT);
-    assert_eq!(opens(note.as_bytes(), &keys), Ok(1));
+    assert_eq!(opens(&note, &keys), Ok(1));
     // Neither a shorter nor a longer signature is one.
     for length in [1, 63, 65] {
         let line = signature_line("example.com/log", log.vkey.id(), &vec![7; length]);
         let note = format!("{TEXT}\n{line}");
-        assert_eq!(opens(note.as_bytes(), &keys), Err(NoteError::BadSignature));
+        assert_eq!(opens(&note, &keys), Err(NoteError::BadSignature));
     }
 }
 
@@ -102,7 +93,7 @@ fn no_single_bit_can_be_changed() {
     let log = log();
     let note = log.note(TEXT);
     let keys = [log.vkey];
-    assert_eq!(opens(note.as_bytes(), &keys), Ok(1));
+    assert_eq!(opens(&note, &keys), Ok(1));
     for changed in bit_flips(note.as_bytes()) {
         assert!(opens(&changed, &keys).is_err());
     }
@@ -146,11 +137,7 @@ fn what_is_not_a_note_is_malformed() {
         format!("{TEXT}\n— name AAAAAB==\n"),
     ] {
         assert_ne!(bad, good);
-        assert_eq!(
-            opens(bad.as_bytes(), &keys),
-            Err(NoteError::Malformed),
-            "{bad:?}"
-        );
+        assert_eq!(opens(&bad, &keys), Err(NoteError::Malformed), "{bad:?}");
     }
     let mut bytes = good.into_bytes();
     bytes[0] = 0xff;
@@ -183,23 +170,23 @@ fn size_and_number_of_signatures_are_bounded() {
         let other = signature_line("other", [1, 2, 3, 4], &[9]);
         log.note(TEXT) + &other.repeat(more)
     };
-    assert_eq!(opens(many(MAX_SIGNATURES - 1).as_bytes(), &keys), Ok(1));
+    assert_eq!(opens(many(MAX_SIGNATURES - 1), &keys), Ok(1));
     assert_eq!(
-        opens(many(MAX_SIGNATURES).as_bytes(), &keys),
+        opens(many(MAX_SIGNATURES), &keys),
         Err(NoteError::Malformed)
     );
     // The specification wants room for 16 of the largest.
     let large = signature_line("other", [1, 2, 3, 4], &[9; 5000]).repeat(15);
-    assert_eq!(opens((log.note(TEXT) + &large).as_bytes(), &keys), Ok(1));
+    assert_eq!(opens(log.note(TEXT) + &large, &keys), Ok(1));
 
     let padded = |length: usize| {
         let rest = log.note("\n").len();
         log.note(&("x".repeat(length - rest) + "\n"))
     };
     assert_eq!(padded(MAX_NOTE_BYTES).len(), MAX_NOTE_BYTES);
-    assert_eq!(opens(padded(MAX_NOTE_BYTES).as_bytes(), &keys), Ok(1));
+    assert_eq!(opens(padded(MAX_NOTE_BYTES), &keys), Ok(1));
     assert_eq!(
-        opens(padded(MAX_NOTE_BYTES + 1).as_bytes(), &keys),
+        opens(padded(MAX_NOTE_BYTES + 1), &keys),
         Err(NoteError::Malformed)
     );
 }

@@ -1,15 +1,13 @@
 //! A proof shows the row it speaks of and no other, and nothing once any bit of it is changed.
 
-use std::sync::LazyLock;
-
 use identity_core::RowProof;
-use identity_core::note::{NoteError, VerifierKey};
+use identity_core::note::NoteError;
 use identity_core::proof::{BatchProof, BatchText, ProofError, RowProofText};
 use identity_core::seal_leaf::MAX_SEAL_LEAF_BYTES;
 use serde::Deserialize;
 
-use crate::log::{ORIGIN, Signer, batched, merkle_row, row_hash, row_leaf, row_salt};
-use crate::support::{bit_flips, canonical, hex};
+use crate::log::{batched, merkle_row, row_hash, row_leaf, row_salt};
+use crate::support::{bit_flips, canonical, hex, keys, log};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,15 +45,6 @@ pub fn read(json: &[u8]) -> Option<RowProofText> {
         }),
         proof: json.proof,
     })
-}
-
-fn log() -> &'static Signer {
-    static LOG: LazyLock<Signer> = LazyLock::new(|| Signer::new(ORIGIN, 1));
-    &LOG
-}
-
-fn keys() -> &'static [VerifierKey] {
-    core::slice::from_ref(&log().vkey)
 }
 
 fn signed(body: &str) -> String {

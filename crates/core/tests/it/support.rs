@@ -1,7 +1,12 @@
-//! What several tests need: hex, and one of everything.
+//! What several tests need: hex, one of everything, and a log with its key.
 
+use std::sync::LazyLock;
+
+use identity_core::note::VerifierKey;
 use identity_core::*;
 use serde_json::{Map, Value};
+
+use crate::log::{ORIGIN, Signer};
 
 pub const INSTALLATION: [u8; 16] = *b"an installation.";
 pub const CANDIDATE: [u8; 16] = *b"a candidate id..";
@@ -80,6 +85,16 @@ pub fn parsed(row: &AccessRow<'_>) -> Map<String, Value> {
 pub fn canonical(leaf: &[u8]) -> Vec<u8> {
     let value: Value = serde_json::from_slice(leaf).unwrap();
     serde_json_canonicalizer::to_vec(&value).unwrap()
+}
+
+pub fn log() -> &'static Signer {
+    static LOG: LazyLock<Signer> = LazyLock::new(|| Signer::new(ORIGIN, 1));
+    &LOG
+}
+
+/// Of that log alone.
+pub fn keys() -> &'static [VerifierKey] {
+    core::slice::from_ref(&log().vkey)
 }
 
 /// The bytes with each one of their bits changed in turn.

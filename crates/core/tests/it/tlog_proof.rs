@@ -1,24 +1,13 @@
 //! A proof of a leaf has one text, and shows nothing once any bit of it is changed.
 
-use std::sync::LazyLock;
-
 use identity_core::TlogProof;
-use identity_core::note::{MAX_NOTE_BYTES, NoteError, VerifierKey};
+use identity_core::note::{MAX_NOTE_BYTES, NoteError};
 use identity_core::proof::ProofError;
 use identity_core::proof::tlog::{MAX_PATH_HASHES, MAX_PROOF_BYTES};
 use proptest::prelude::*;
 
-use crate::log::{ORIGIN, Signer, Tree, row_hash, row_salt};
-use crate::support::bit_flips;
-
-fn log() -> &'static Signer {
-    static LOG: LazyLock<Signer> = LazyLock::new(|| Signer::new(ORIGIN, 1));
-    &LOG
-}
-
-fn keys() -> &'static [VerifierKey] {
-    core::slice::from_ref(&log().vkey)
-}
+use crate::log::{Tree, row_hash, row_salt};
+use crate::support::{bit_flips, keys, log};
 
 fn proof(index: u64, size: u64) -> String {
     let mut tree = Tree::default();

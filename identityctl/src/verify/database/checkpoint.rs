@@ -19,11 +19,15 @@ pub fn read(
     report: &mut Report,
 ) -> Result<Option<Checkpoint>, Failure> {
     let note = file::read(path, MAX_NOTE_BYTES as u64);
-    let note = note.map_err(|error| Failure(format!("the checkpoint cannot be read: {error}")))?;
+    let name = path.display();
+    let note =
+        note.map_err(|error| Failure(format!("the checkpoint {name} cannot be read: {error}")))?;
     match Checkpoint::open(&note, keys) {
         Ok(checkpoint) => return Ok(Some(checkpoint)),
-        Err(error @ NoteError::NotSigned) => report.unchecked("checkpoint", &error.to_string()),
-        Err(error) => report.bad("checkpoint", &error.to_string()),
+        Err(error @ NoteError::NotSigned) => {
+            report.unchecked("checkpoint", &format!("{name}: {error}"));
+        }
+        Err(error) => report.bad("checkpoint", &format!("{name}: {error}")),
     }
     Ok(None)
 }
