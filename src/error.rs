@@ -161,7 +161,7 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         Reason::TooMany => (
             ERRCODE_INVALID_PARAMETER_VALUE,
             "too many elements in one call",
-            "Split the call: at most 6 fields, 1000 ids or records, and an answer of less than half of work_mem.",
+            "Split the call: at most 6 fields, 1000 ids or records, 10000 subjects of a sweep, and an answer of less than half of work_mem.",
         ),
         Reason::NullArgument => (
             ERRCODE_NULL_VALUE_NOT_ALLOWED,

@@ -8,7 +8,7 @@ use super::stores;
 use crate::keys::region::Keys;
 use crate::ledger::dropped;
 use crate::ledger::verify::Report;
-use crate::query::{Rows, Statement};
+use crate::query::{Rows, Statement, bind};
 use crate::sql_function::uuid;
 
 const CHECK: &str = "erasures";
@@ -51,8 +51,8 @@ static UNFOUNDED: Statement = Statement::read(
 pub fn check(keys: &Keys, report: &mut Report) {
     let mut last = None;
     loop {
-        let rows =
-            REQUESTS.run(&mut [last.and_then(|id| crate::query::bind(pgrx::Uuid::from_bytes(id)))]);
+        let after = last.and_then(|id| bind(pgrx::Uuid::from_bytes(id)));
+        let rows = REQUESTS.run(&mut [after]);
         for at in 0..rows.count {
             last = rows.datum(at, 1).map(uuid);
             let id = rows.get::<pgrx::Uuid>(at, 1).map(|id| id.to_string());

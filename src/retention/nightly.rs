@@ -39,7 +39,8 @@ impl Night {
 
     /// Takes one batch of the first sweep that has one for tonight; false if there is none. While keys are locked it waits.
     pub fn round(&mut self) -> bool {
-        if keys::active().is_none() {
+        // In a transaction: whose keys they are is looked up in the catalog after any table was changed.
+        if worker_process::in_transaction(|| keys::active().is_none()) {
             return false;
         }
         let tonight = night(clock::now());

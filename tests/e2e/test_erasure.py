@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from cluster import wait_until
 from consent import CONSENT, record, template
 from erasure import (
     AUTHORISE,
@@ -246,6 +247,19 @@ def test_receipt_says_until_when_backups_and_wal_hold_a_residue(fresh, recycle):
                 break
         else:
             pytest.fail("WAL never came clean")
+
+
+def test_longer_backups_are_recorded_as_a_weakening(fresh):
+    vault = Vault(fresh({"identity_pgx.backup_retention": "'2d'"}))
+    recorded = "SELECT settings ->> 'backup_retention' AS kept FROM identity.settings_history ORDER BY recorded_at DESC LIMIT 1"
+    for value, kept in (("2d", "2880min"), ("1d", "1440min"), ("3d", "4320min")):
+        vault.sql(f"ALTER SYSTEM SET identity_pgx.backup_retention = '{value}'")
+        vault.cluster.reload()
+        wait_until(lambda: vault.sql(recorded) == [{"kept": kept}], f"{value} on the record")
+    log = vault.cluster.log.read_text()
+    assert log.count("backup_retention is 4320min, which weakens protection") == 1 and "backup_retention is 1440min" not in log
+    assert "backup_retention is 2880min" not in log
+    vault.verify()
 
 
 @pytest.mark.parametrize(
