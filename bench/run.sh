@@ -11,10 +11,10 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh disable=SC1091
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SECONDS_A_RUN=8 PAIRS=5 CLIENTS='1 16 64' GROWTH=1 MEMORY_CALLS=1000000 COST_CALLS=50000
+SECONDS_A_RUN=8 PAIRS=5 CLIENTS='1 16 64' GROWTH=1 MEMORY_CALLS=1000000 COST_CALLS=50000 ERASED=100000
 while [ $# -gt 0 ]; do
   case $1 in
-    --quick) SECONDS_A_RUN=2 PAIRS=3 CLIENTS=16 GROWTH=0 MEMORY_CALLS=100000 COST_CALLS=20000 ;;
+    --quick) SECONDS_A_RUN=2 PAIRS=3 CLIENTS=16 GROWTH=0 MEMORY_CALLS=100000 COST_CALLS=20000 ERASED=20000 ;;
     --no-growth) GROWTH=0 ;;
     *) die "unknown option $1 (known: --quick, --no-growth)" ;;
   esac
@@ -157,3 +157,8 @@ fi
     WHERE name IN ('shared_buffers', 'max_wal_size', 'checkpoint_timeout', 'synchronous_commit', 'wal_level', 'full_page_writes', 'autovacuum', 'jit', 'identity_pgx.recorder_slots', 'wal_sync_method')")"
 } | as_server tee "$HOME_DIR/facts.tsv" >/dev/null
 as_server cat "$HOME_DIR/facts.tsv" "$RESULTS" | python3 "$BENCH_HERE/summary.py"
+
+# ---- erasing, in a cluster of its own: its table follows this one
+drop_home
+trap - EXIT
+exec "$BENCH_HERE/erase.sh" "$ERASED"

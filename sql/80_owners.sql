@@ -116,7 +116,3 @@ ALTER TABLE identity.retention_policies                                   OWNER 
 ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;
 ALTER FUNCTION identity._retention_policy_checked()                       OWNER TO identity_keeper;
 ALTER FUNCTION identity._retention_policy_recorded()                      OWNER TO identity_keeper;
-ALTER TABLE identity.sweep_progress                                       OWNER TO identity_owner;
-ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
-ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
-ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER TO identity_keeper;

@@ -150,5 +150,3 @@ GRANT SELECT ON identity.retention_policies TO identity_keeper;
 GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
 GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
 GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
-GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
-GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean) TO identity_worker;

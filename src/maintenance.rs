@@ -1,5 +1,5 @@
 //! The maintenance process: keeps partitions ahead, numbers the changes of subjects, records the settings in force at each start and after each
-//! reload that changed one, and writes the notices of volume.
+//! reload that changed one, writes the notices of volume, sweeps at night, scrubs after erasures, and destroys the files of biometrics that were erased.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use identity_core::vocabulary::AccessorKind;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, errcodes::PgSqlErrorCode};
 use pgrx::prelude::*;
 
+use crate::biometric::files;
 use crate::caller::Caller;
 use crate::gucs::Settings;
 use crate::keys;
@@ -18,6 +19,8 @@ use crate::limits::notices;
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
+use crate::retention::nightly::Night;
+use crate::retention::scrubbing::Scrubbing;
 use crate::subject::changes;
 use crate::{clock, gucs, json_text, lane, worker_process};
 
@@ -47,6 +50,9 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
     worker_process::connect();
     let mut recorded: Option<Settings> = None;
     let mut rounds_until_upkeep = 0;
+    let mut night = Night::new();
+    let mut scrubbing = Scrubbing::new();
+    let mut files_trouble = None;
     while BackgroundWorker::wait_latch(Some(ROUND)) {
         if BackgroundWorker::sighup_received() {
             worker_process::reload_configuration();
@@ -73,6 +79,11 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         // After the settings: what a client can make fail (a NOTIFY queue that is full) must not keep an alarm back.
         notices::write_due();
         changes::number_committed();
+        files_trouble = destroy_files(files_trouble);
+        // Last: these take the longest.
+        if !night.round() {
+            scrubbing.round();
+        }
     }
     worker_process::exit()
 }
@@ -86,6 +97,16 @@ fn make_partitions_for_what_waits() {
         let month = Some(pg_sys::Datum::from(moment - clock::UNIX_EPOCH_MICROS));
         connected(|| partitions::MAKE_FOR.run(&mut [month]));
     }
+}
+
+/// Works off the list of files. What is in the way of all of them is told once, and tried again in the next round; what is in the way of one of them stands
+/// in the list.
+fn destroy_files(before: Option<PgSqlErrorCode>) -> Option<PgSqlErrorCode> {
+    let trouble = worker_process::try_in_transaction_as_keeper(files::destroy).err();
+    if let Some(code) = trouble.filter(|code| before != Some(*code)) {
+        pgrx::warning!("identity_pgx: files of erased biometrics cannot be destroyed: {code:?}");
+    }
+    trouble
 }
 
 fn initialized() -> bool {

@@ -14,7 +14,7 @@ use crate::{clock, keys, worker_process};
 
 const SUBJECTS_A_ROUND: i32 = 1000;
 /// After a batch that failed, and until subjects are tried again that somebody was changing.
-const PAUSE: Duration = Duration::from_secs(600);
+pub const PAUSE: Duration = Duration::from_secs(600);
 
 /// What this process remembers of a sweep; what must not be forgotten lies in the table.
 #[derive(Clone, Copy)]
@@ -37,10 +37,10 @@ impl Night {
         )
     }
 
-    /// Takes one batch of the first sweep that has one for tonight. While keys are locked it waits.
-    pub fn round(&mut self) {
+    /// Takes one batch of the first sweep that has one for tonight; false if there is none. While keys are locked it waits.
+    pub fn round(&mut self) -> bool {
         if keys::active().is_none() {
-            return;
+            return false;
         }
         let tonight = night(clock::now());
         for (turn, sweep) in self.0.iter_mut().zip(Sweep::ALL) {
@@ -49,17 +49,19 @@ impl Night {
             }
             match worker_process::try_as_client(|| batch(sweep)) {
                 Ok(Taken::Nothing) => turn.over = Some(tonight),
-                Ok(Taken::Batch) => return,
+                Ok(Taken::Batch) => return true,
                 Ok(Taken::Last) => {
-                    turn.paused_until = after_a_pause();
-                    return;
+                    turn.paused_until = after(PAUSE);
+                    return true;
                 }
                 Err(code) => {
-                    complain(sweep, code);
-                    turn.paused_until = after_a_pause();
+                    let what = format!("a batch of the {} sweep failed", sweep.name());
+                    complain(&what, code);
+                    turn.paused_until = after(PAUSE);
                 }
             }
         }
+        false
     }
 }
 
@@ -106,17 +108,18 @@ fn report(sweep: Sweep, pass: &Progress) {
     }
 }
 
-fn complain(sweep: Sweep, code: PgSqlErrorCode) {
+/// Never the words of the error, which may quote a value.
+pub fn complain(what: &str, code: PgSqlErrorCode) {
     // SAFETY: the code's five characters, in a buffer of PostgreSQL's.
     let state = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
     pgrx::warning!(
-        "identity_pgx: a batch of the {} sweep failed with SQLSTATE {}, and is tried again in ten minutes",
-        sweep.name(),
+        "identity_pgx: {what} with SQLSTATE {}, and is tried again in ten minutes",
         state.to_string_lossy()
     );
 }
 
-fn after_a_pause() -> u64 {
-    let pause = u64::try_from(PAUSE.as_nanos()).unwrap_or(u64::MAX);
+/// A moment on the monotonic clock.
+pub fn after(pause: Duration) -> u64 {
+    let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
     clock::monotonic_nanos().saturating_add(pause)
 }

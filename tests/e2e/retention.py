@@ -1,5 +1,6 @@
 """What tests about retention have in common: schedules and policies by a DBA, subjects of an age, sweeps by a worker."""
 
+import contextlib
 import time
 
 from cluster import wait_until
@@ -30,6 +31,23 @@ def newest_schedule(vault) -> str | None:
 def no_policies(vault) -> None:
     with vault.connect(vault.dba) as dba:
         dba.execute("DELETE FROM identity.retention_policies")
+
+
+@contextlib.contextmanager
+def sweeping(vault):
+    """A worker, and nobody who is due but those whom the test ages."""
+    if not getattr(vault, "night_is_over", False):
+        night_is_over(vault)
+        vault.night_is_over = True
+    no_policies(vault)
+    vault.sql("UPDATE identity.subjects SET created_at = now(), last_interaction = NULL WHERE erased_at IS NULL AND created_at < now() - interval '1 hour'")
+    worker = vault.connect(vault.worker)
+    try:
+        yield worker
+    finally:
+        worker.close()  # whatever the test left open in it
+        no_policies(vault)
+    vault.verify()
 
 
 def changes(vault, vertical: str, kind: str = "general") -> list[dict]:

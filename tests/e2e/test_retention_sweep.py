@@ -7,21 +7,15 @@ import psycopg
 import pytest
 
 from cluster import wait_until
-from consent import record, template
-from retention import BAD, age, aged, erased, night_is_over, no_policies, policy, schedule, sweep, whole
+from retention import BAD, age, aged, erased, no_policies, policy, schedule, sweep, sweeping, whole
 from test_install import GROUPS
 from vault import read, reason_of, refused, refused_read
 
 
 @pytest.fixture
 def worker(vault):
-    night_is_over(vault) if not getattr(vault, "night_over", False) else None
-    vault.night_over = True
-    no_policies(vault)
-    with vault.connect(vault.worker) as conn:
+    with sweeping(vault) as conn:
         yield conn
-    no_policies(vault)
-    vault.verify()
 
 
 # -- who is due -----------------------------------------------------------------
