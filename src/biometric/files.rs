@@ -132,7 +132,7 @@ pub fn list() -> List {
     let rows = LIST.run(&mut []);
     List {
         waiting: rows.get(0, 1).unwrap_or(0),
-        oldest: rows.datum(0, 2).map(|at| at.value() as i64),
+        oldest: rows.moment(0, 2),
         stuck: rows.get(0, 3).unwrap_or(0),
         trouble: rows.get(0, 4).zip(rows.get(0, 5)),
     }

@@ -84,12 +84,7 @@ pub fn check(keys: &Keys, report: &mut Report) {
         }
     }
     let lost = LOST.run(&mut []);
-    for id in (0..lost.count).filter_map(|row| lost.get::<i64>(row, 1)) {
-        report.finding(
-            CHECK,
-            &format!("access_id {id}: its readable row is not there"),
-        );
-    }
+    report.events(CHECK, &lost, "its readable row is not there");
     let unrecorded = UNRECORDED.run(&mut []);
     for table in (0..unrecorded.count).filter_map(|row| unrecorded.get::<&str>(row, 1)) {
         report.finding(

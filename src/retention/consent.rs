@@ -128,7 +128,7 @@ fn expire(call: &mut Call, keys: &Keys, of: &Of, candidates: &[[u8; 16]], now: i
             kind: of.kind.as_str(),
             status: EXPIRED,
             version: rows.get(row, 4),
-            valid_until: rows.datum(row, 5).map(|until| until.value() as i64),
+            valid_until: rows.moment(row, 5),
             generation,
         };
         let line = Line {

@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
 use super::progress::{Progress, is_over_for_tonight, night};
 use super::sweep::{self, Sweep};
 use crate::call::Call;
 use crate::query::{connected, with_latest_snapshot};
-use crate::{clock, keys, worker_process};
+use crate::{clock, error, keys, worker_process};
 
 const SUBJECTS_A_ROUND: i32 = 1000;
 /// After a batch that failed, and until subjects are tried again that somebody was changing.
@@ -111,12 +110,8 @@ fn report(sweep: Sweep, pass: &Progress) {
 
 /// Never the words of the error, which may quote a value.
 pub fn complain(what: &str, code: PgSqlErrorCode) {
-    // SAFETY: the code's five characters, in a buffer of PostgreSQL's.
-    let state = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
-    pgrx::warning!(
-        "identity_pgx: {what} with SQLSTATE {}, and is tried again in ten minutes",
-        state.to_string_lossy()
-    );
+    let state = error::sqlstate(code);
+    pgrx::warning!("identity_pgx: {what} with SQLSTATE {state}, and is tried again in ten minutes");
 }
 
 /// A moment on the monotonic clock.

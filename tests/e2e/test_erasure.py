@@ -104,7 +104,8 @@ def test_authority_must_be_the_policys(vault, gateway, worker, authority):
     subject = vault.subject()
     request_id = request(gateway, subject)
     schedule(vault)
-    template(vault, "general", version="v1.general") if not vault.sql("SELECT 1 FROM identity.consent_versions WHERE version = 'v1.general'") else None
+    if not vault.sql("SELECT 1 FROM identity.consent_versions WHERE version = 'v1.general'"):
+        template(vault, "general", version="v1.general")
     refused(worker, AUTHORISE, (request_id, authority), "42501", "authority")
     untouched(vault, gateway, subject)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from forget import AUTHORISE, REGISTER
+from erasure import AUTHORISE
+from forget import REGISTER
 from retention import age, whole
 from vault import read, refused
 

@@ -4,7 +4,8 @@ import psycopg
 import pytest
 
 from cluster import wait_until
-from forget import AUTHORISE, REGISTER, UNREGISTER, App
+from erasure import AUTHORISE
+from forget import REGISTER, UNREGISTER, App
 from test_round_trip import restored
 from vault import Vault, refused
 
