@@ -27,7 +27,10 @@ const WORK_MEM: &std::ffi::CStr = c"16MB";
 
 /// Subjects that are there and not erased. The request that stands, if there is one, is fulfilled by whatever erases its subject.
 static PRESENT: Statement = Statement::read(
-    c"SELECT s.vertical, s.consent_status, s.erased_at IS NOT NULL, s.generation, s.candidate_id, r.request_id, r.reason, s.consent_valid_until
+    c"SELECT s.vertical, s.consent_status, s.erased_at IS NOT NULL, s.generation, s.candidate_id, r.request_id, r.reason,
+             s.biometric_collected_at IS NOT NULL OR s.biometric_data_path IS NOT NULL OR s.biometric_template_hash IS NOT NULL
+               OR s.biometric_classifications_ct IS NOT NULL OR s.biometric_retention_until IS NOT NULL,
+             s.consent_valid_until
         FROM identity.subjects s LEFT JOIN identity.erasure_requests r ON r.candidate_id = s.candidate_id AND r.state <> 'refused'
        WHERE s.candidate_id = ANY ($1) AND s.erased_at IS NULL",
     &[pg_sys::UUIDARRAYOID],
@@ -55,43 +58,48 @@ struct Subject {
     request: [u8; 16],
     reason: String,
     asked: bool,
+    biometrics: bool,
     erasure_generation: i32,
 }
 
 /// Erases subjects: clears every store of them, and leaves an event for each, whose access ids it returns in the order of the subjects' ids. Those that are
 /// not there, or erased already, are left out.
 ///
-/// The writers' locks of all of them are held, the latest snapshot is pushed, SPI is connected.
+/// The writers' locks of all of them are held, the latest snapshot is pushed.
 pub fn erase(
     call: &mut Call,
     keys: &Keys,
     wanted: &[Wanted],
     ground: &Ground<'_>,
 ) -> Result<Vec<i64>, Reason> {
-    let mut subjects = BTreeMap::new();
-    for wanted in wanted.chunks(AT_ONCE) {
-        connected(|| present(wanted, ground.reason, &mut subjects));
-    }
-    if subjects.is_empty() {
-        return Ok(Vec::new());
-    }
-    let candidates = subjects.keys().copied().collect::<Vec<_>>();
-    let cleaned = clean(&candidates)?;
-    for candidates in candidates.chunks(AT_ONCE) {
-        // By themselves: what becomes of an uploaded file is recorded with them.
-        connected(|| {
-            biometric::erase::erase(call, keys, candidates, ground.reason, ground.authority)
-        });
-    }
-    let now = clock::now();
-    with_work_mem(|| {
-        for candidates in candidates.chunks(AT_ONCE) {
-            connected(|| clear(candidates, &mut subjects, now));
+    connected(|| {
+        let mut subjects = BTreeMap::new();
+        for wanted in wanted.chunks(AT_ONCE) {
+            connected(|| present(wanted, ground.reason, &mut subjects));
         }
-    });
-    bucket::keep_reads_out(&candidates);
-    call.shape.purpose = Short::new(ground.purpose);
-    Ok(log(call, keys, &subjects, &cleaned, ground, now))
+        if subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let candidates = subjects.keys().copied().collect::<Vec<_>>();
+        let cleaned = clean(&candidates)?;
+        let collected = subjects.iter().filter(|(_, subject)| subject.biometrics);
+        let collected = collected.map(|(id, _)| *id).collect::<Vec<_>>();
+        for candidates in collected.chunks(AT_ONCE) {
+            // By themselves: what becomes of an uploaded file is recorded with them.
+            connected(|| {
+                biometric::erase::erase(call, keys, candidates, ground.reason, ground.authority)
+            });
+        }
+        let now = clock::now();
+        call.shape.purpose = Short::new(ground.purpose);
+        Ok(with_work_mem(|| {
+            for candidates in candidates.chunks(AT_ONCE) {
+                connected(|| clear(candidates, &mut subjects, now));
+            }
+            bucket::keep_reads_out(&candidates);
+            log(call, keys, &subjects, &cleaned, ground, now)
+        }))
+    })
 }
 
 fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Subject>) {
@@ -122,6 +130,7 @@ fn subject(rows: &Rows, row: usize, reason: &str) -> Subject {
         request: request.unwrap_or_else(fresh_id),
         reason: rows.get(row, 7).unwrap_or_else(|| reason.to_owned()),
         asked: request.is_some(),
+        biometrics: rows.get(row, 8).unwrap_or(true),
         erasure_generation: 0,
     }
 }
@@ -212,7 +221,7 @@ fn forgotten(cleaned: &[Cleaned], candidate: &[u8; 16]) -> Option<String> {
 }
 
 /// Runs `work` with enough memory for what a statement keeps of the rows it changes.
-fn with_work_mem(work: impl FnOnce()) {
+fn with_work_mem<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: constant name and value; on ERROR the end of the (sub)transaction puts the setting back.
     unsafe {
         let level = pg_sys::NewGUCNestLevel();
@@ -226,7 +235,8 @@ fn with_work_mem(work: impl FnOnce()) {
             0,
             false,
         );
-        work();
+        let done = work();
         pg_sys::AtEOXact_GUC(true, level);
+        done
     }
 }

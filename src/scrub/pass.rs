@@ -13,14 +13,16 @@ use crate::query::{Statement, bind};
 /// How many passes stay on record.
 const KEPT: i64 = 100;
 
-/// `$1`: an id as old as the oldest transaction that runs.
+/// `$1`: an id as old as the oldest transaction that runs. Whose uploaded file is still on the list waits for that; the path lay in a page as well, and
+/// was taken out of it by the transaction that recorded the file's end.
 static WAITING: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE pg_catalog.age(r.xmin) > pg_catalog.age($1))
-        FROM identity.erasure_requests r WHERE r.state = 'done' AND r.scrubbed_at IS NULL",
+    c"SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE pg_catalog.age(r.xmin) > pg_catalog.age($1)
+                 AND NOT EXISTS (SELECT FROM identity.biometric_history h WHERE h.candidate_id = r.candidate_id AND h.kind = 'file' AND pg_catalog.age(h.xmin) <= pg_catalog.age($1)))
+        FROM identity.erasure_requests r
+       WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND NOT EXISTS (SELECT FROM identity.files_to_destroy f WHERE f.candidate_id = r.candidate_id)",
     &[pg_sys::XIDOID],
 );
-/// A write, so that it sees what this call has begun.
-static CURRENT: Statement = Statement::write(
+static CURRENT: Statement = Statement::read(
     c"SELECT pass, covers, horizon, every_page FROM identity.scrub_passes WHERE ended_at IS NULL",
     &[],
 );
@@ -41,7 +43,9 @@ static COUNT: Statement = Statement::write(
 );
 static MARK: Statement = Statement::write(
     c"UPDATE identity.erasure_requests AS r SET scrubbed_at = $1, scrubbed_lsn = $2
-       WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND pg_catalog.age(r.xmin) > pg_catalog.age($3)",
+       WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND pg_catalog.age(r.xmin) > pg_catalog.age($3)
+         AND NOT EXISTS (SELECT FROM identity.files_to_destroy f WHERE f.candidate_id = r.candidate_id)
+         AND NOT EXISTS (SELECT FROM identity.biometric_history h WHERE h.candidate_id = r.candidate_id AND h.kind = 'file' AND pg_catalog.age(h.xmin) <= pg_catalog.age($3))",
     &[pg_sys::TIMESTAMPTZOID, pg_sys::PG_LSNOID, pg_sys::XIDOID],
 );
 static END: Statement = Statement::write(

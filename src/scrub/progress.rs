@@ -75,8 +75,7 @@ static BEGIN: Statement = Statement::write(
         FROM relations r",
     &[pg_sys::TEXTARRAYOID, pg_sys::OIDARRAYOID],
 );
-/// A write, so that it sees what this call has begun.
-static READ: Statement = Statement::write(
+static READ: Statement = Statement::read(
     c"SELECT ordinal, relation, name, kind, of_table, has_entries, state, file, next_block, blocks, left_blocks, dead_block, dead_item
         FROM identity.scrub_progress ORDER BY ordinal",
     &[],

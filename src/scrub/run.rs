@@ -3,9 +3,10 @@
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use super::progress::{self, Kind, Progress, State};
+use super::progress::{self, Kind, Progress, State as Of};
 use super::relation::{self, Work};
 use super::{blockers, pass};
+use crate::biometric::files;
 use crate::caller::Caller;
 use crate::json_text::{jsonb, object, quoted};
 use crate::query::{connected, with_latest_snapshot};
@@ -14,9 +15,27 @@ use crate::{bucket, call, caller_revocation, error};
 
 sql_function!(erasure_scrub, pg_finfo_erasure_scrub, run);
 
+/// How it stands after a call.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nothing waits for a scrub.
+    #[default]
+    Idle,
+    /// Somebody else is at it.
+    Busy,
+    /// Somebody can see older rows still.
+    Blocked,
+    /// There are more pages.
+    GoingOn,
+    /// All pages were looked at; something is in use, or needs a VACUUM first.
+    Waiting,
+    Done,
+}
+
 /// What one call has done, and what the rest waits for.
 #[derive(Default)]
-struct Answer {
+pub struct Answer {
+    pub state: State,
     looked_at: i64,
     rewritten: i64,
     /// Pages that are in use and hold something dead.
@@ -47,13 +66,14 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     if max_pages < 1 {
         error::raise(Reason::BadArgument);
     }
-    jsonb(&scrub(i64::from(max_pages)))
+    let files = files::destroy();
+    jsonb(&scrub(i64::from(max_pages)).text(files))
 }
 
-/// Looks at up to `max_pages` pages; the answer is a JSON object. Needs a transaction that can write, and neither SPI nor keys.
-pub fn scrub(max_pages: i64) -> String {
+/// Looks at up to `max_pages` pages. Needs a transaction that can write, and neither SPI nor keys.
+pub fn scrub(max_pages: i64) -> Answer {
     if !bucket::try_scrubbing() {
-        return text("busy", &Answer::default());
+        return Answer::of(State::Busy);
     }
     if let Some(answer) = in_snapshot(|| go_on(max_pages)) {
         return answer;
@@ -61,14 +81,11 @@ pub fn scrub(max_pages: i64) -> String {
     match in_snapshot(pass::begin) {
         // Another snapshot: what was written is seen by those that are taken later.
         Ok(()) => in_snapshot(|| go_on(max_pages)).unwrap_or_default(),
-        Err((0, _)) => text("idle", &Answer::default()),
-        Err((_, limit)) => {
-            let answer = Answer {
-                blocked_by: in_snapshot(|| blockers::before(limit)),
-                ..Answer::default()
-            };
-            text("blocked", &answer)
-        }
+        Err((0, _)) => Answer::of(State::Idle),
+        Err((_, limit)) => Answer {
+            blocked_by: in_snapshot(|| blockers::before(limit)),
+            ..Answer::of(State::Blocked)
+        },
     }
 }
 
@@ -77,7 +94,7 @@ fn in_snapshot<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Goes on with the pass that is under way.
-fn go_on(max_pages: i64) -> Option<String> {
+fn go_on(max_pages: i64) -> Option<Answer> {
     let pass = pass::under_way()?;
     let mut work = Work {
         pages: max_pages,
@@ -92,7 +109,7 @@ fn go_on(max_pages: i64) -> Option<String> {
     for at in 0..relations.len() {
         if may_begin(&relations, at)
             && let Some(progress) = relations.get_mut(at)
-            && progress.state != State::Done
+            && progress.state != Of::Done
         {
             relation::go_on(progress, &mut work);
             progress.write();
@@ -106,18 +123,18 @@ fn go_on(max_pages: i64) -> Option<String> {
     answer.looked_at = work.looked_at;
     answer.rewritten = work.rewritten;
     answer.locked = work.locked;
-    let state = if work.blocked {
+    answer.state = if work.blocked {
         answer.blocked_by = blockers::before(pass.horizon());
-        "blocked"
-    } else if relations.iter().all(|one| one.state == State::Done) {
+        State::Blocked
+    } else if relations.iter().all(|one| one.state == Of::Done) {
         answer.scrubbed = pass.end();
-        "done"
+        State::Done
     } else if work.pages == 0 {
-        "going_on"
+        State::GoingOn
     } else {
-        "waiting"
+        State::Waiting
     };
-    Some(text(state, &answer))
+    Some(answer)
 }
 
 /// The pages of an index are looked at when no entry of a row that is gone is left in it.
@@ -125,7 +142,7 @@ fn may_begin(relations: &[Progress], at: usize) -> bool {
     relations.get(at).is_some_and(|index| {
         index.kind != Kind::Index
             || !relations.iter().any(|one| {
-                one.kind == Kind::Heap && one.relation == index.of_table && one.state != State::Done
+                one.kind == Kind::Heap && one.relation == index.of_table && one.state != Of::Done
             })
     })
 }
@@ -141,27 +158,47 @@ fn waits(relations: &[Progress]) -> Answer {
     };
     Answer {
         left: relations.iter().map(|one| one.left_blocks.len()).sum(),
-        await_vacuum: names(&|one| one.state == State::Vacuum),
+        await_vacuum: names(&|one| one.state == Of::Vacuum),
         reindex: names(&|one| one.has_entries && matches!(one.kind, Kind::Index | Kind::Other)),
         not_scrubbed: names(&|one| one.kind == Kind::Other && !one.has_entries),
         ..Answer::default()
     }
 }
 
-fn text(state: &str, answer: &Answer) -> String {
-    let names = |names: &[String]| list(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>());
-    object([
-        ("state", quoted(state)),
-        ("pages", answer.looked_at.to_string()),
-        ("rewritten", answer.rewritten.to_string()),
-        ("left", answer.left.to_string()),
-        ("scrubbed", answer.scrubbed.to_string()),
-        ("blocked_by", list(&answer.blocked_by)),
-        ("locked", names(&answer.locked)),
-        ("await_vacuum", names(&answer.await_vacuum)),
-        ("reindex", names(&answer.reindex)),
-        ("not_scrubbed", names(&answer.not_scrubbed)),
-    ])
+impl Answer {
+    fn of(state: State) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
+    }
+
+    /// As a JSON object, with the number of uploaded files that are still to be destroyed.
+    fn text(&self, files: i64) -> String {
+        let names =
+            |names: &[String]| list(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>());
+        let state = match self.state {
+            State::Idle => "idle",
+            State::Busy => "busy",
+            State::Blocked => "blocked",
+            State::GoingOn => "going_on",
+            State::Waiting => "waiting",
+            State::Done => "done",
+        };
+        object([
+            ("state", quoted(state)),
+            ("pages", self.looked_at.to_string()),
+            ("rewritten", self.rewritten.to_string()),
+            ("left", self.left.to_string()),
+            ("files", files.to_string()),
+            ("scrubbed", self.scrubbed.to_string()),
+            ("blocked_by", list(&self.blocked_by)),
+            ("locked", names(&self.locked)),
+            ("await_vacuum", names(&self.await_vacuum)),
+            ("reindex", names(&self.reindex)),
+            ("not_scrubbed", names(&self.not_scrubbed)),
+        ])
+    }
 }
 
 fn list(elements: &[String]) -> String {

@@ -49,6 +49,11 @@ def erase(vault, subject, reason: str = "rtbf_request") -> dict:
     return authorise(vault, asked(vault, subject, reason), schedule(vault, vertical))
 
 
+def lasting(receipt: dict) -> dict:
+    """What of a receipt no later scrub changes."""
+    return {name: value for name, value in receipt.items() if name not in ("scrubbed_at", "residual_in_backups_until", "wal")}
+
+
 def row(vault, subject) -> dict:
     return vault.sql("SELECT * FROM identity.subjects WHERE candidate_id = %s", (subject.id,))[0]
 

@@ -166,6 +166,22 @@ def test_analyze_copies_nothing_of_a_subject(home, authority, worker):
     assert copied and not {row["attname"] for row in copied} & {*SEALED, "content", "salt", "lawful_basis", "transfer_mechanism", "biometric_data_path"}
 
 
+def test_nobody_is_scrubbed_whose_uploaded_file_is_there(home, authority, worker):
+    past = Past()
+    with home.cluster.connect() as admin:
+        ids = people(admin, 2)
+        live_on(admin, ids, past)
+    path = f"/uploads/{ids[0].hex}{secrets.token_hex(40)}"
+    past.add_bytes(path[9 + 32 :].encode())
+    home.sql("INSERT INTO identity.files_to_destroy (access_id, candidate_id, path, queued_at) VALUES (1, %s, %s, now())", (ids[0], path))
+    erase(home, ids, authority)
+    assert scrub_all(worker)["scrubbed"] == 1
+    assert scrub(worker)["state"] == "idle" and unscrubbed(home) == 1
+    home.sql("DELETE FROM identity.files_to_destroy")
+    assert scrub_all(worker)["scrubbed"] == 1
+    clean(home, past)
+
+
 def remembered(past: Past, kilobytes: float = 0.1) -> str:
     text = secrets.token_hex(int(kilobytes * 512))
     past.add_bytes(text.encode())
@@ -175,23 +191,19 @@ def remembered(past: Past, kilobytes: float = 0.1) -> str:
 @pytest.fixture
 def app(home):
     """app(ddl): makes tables of an application and registers them."""
-    home.sql("DROP SCHEMA IF EXISTS app CASCADE")
-    home.sql("CREATE SCHEMA app")
+    owner = home.login("identity_dba")
+    home.sql(f"CREATE SCHEMA app AUTHORIZATION {owner}")
 
     def make(*tables: str) -> None:
-        for number, table in enumerate(tables):
-            home.sql(f"CREATE {table}")
-            name = table.split("(")[0].split()[-1]
-            home.sql(
-                "INSERT INTO identity.forget_tables (relation, subject_column, action, registered_by, registered_at, access_id)"
-                " SELECT %s::regclass, 'subject', 'delete', session_user, now(), (SELECT COALESCE(max(access_id), 0) + 1 FROM identity.forget_tables)",
-                (name,),
-            )
+        with home.connect(owner) as conn:
+            for table in tables:
+                conn.execute(f"CREATE {table}")
+                conn.execute("SELECT identity.forget_register(%s::regclass, 'subject', 'delete')", (table.split("(")[0].split()[-1],))
 
     yield make
-    home.sql("ALTER TABLE identity.forget_tables DISABLE TRIGGER ALL")
-    home.sql("DELETE FROM identity.forget_tables")
-    home.sql("ALTER TABLE identity.forget_tables ENABLE ALWAYS TRIGGER append_only")
+    with home.connect(owner) as conn:
+        for row in conn.execute("SELECT relation::oid FROM identity.forget_tables").fetchall():
+            conn.execute("SELECT identity.forget_unregister(%s::oid::regclass)", row)
     home.sql("DROP SCHEMA app CASCADE")
 
 
@@ -202,25 +214,35 @@ def test_registered_tables_with_toast_partitions_and_unlogged(home, authority, w
         "TABLE app.parted (subject uuid, body text) PARTITION BY HASH (subject)",
     )
     home.sql("ALTER TABLE app.long ALTER COLUMN body SET STORAGE EXTERNAL")
+    owner = "SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = 'app.parted'::regclass"
     for part in range(2):
         home.sql(f"CREATE TABLE app.parted_{part} PARTITION OF app.parted FOR VALUES WITH (MODULUS 2, REMAINDER {part})")
-    past = Past()
+        home.sql(f"ALTER TABLE app.parted_{part} OWNER TO {home.sql(owner)[0]['owner']}")
+    past, other = Past(), Past()
     with home.cluster.connect() as admin:
         ids = people(admin, 40)
     for number, id in enumerate(ids):
         home.sql("INSERT INTO app.long VALUES (%s, %s, %s)", (number, id, remembered(past, 12)))
+        home.sql("INSERT INTO app.long VALUES (%s, gen_random_uuid(), %s)", (number + 100, remembered(other, 12)))
         for table in ("loose", "parted"):
             home.sql(f"INSERT INTO app.{table} VALUES (%s, %s)", (id, remembered(past)))
+            home.sql(f"INSERT INTO app.{table} VALUES (gen_random_uuid(), %s)", (remembered(other),))
             home.sql(f"UPDATE app.{table} SET body = %s WHERE subject = %s", (remembered(past), id))
-    for table in ("long", "loose", "parted"):
-        home.sql(f"DELETE FROM app.{table} WHERE subject = ANY (%s)", (ids,))
     erase(home, ids, authority)
     home.sql("VACUUM")
     checkpoint(home)
-    # The toasted bodies and the last pages are gone with the ends of their files; the holes are not.
+    files = {
+        row["path"]
+        for row in home.sql(
+            "SELECT pg_relation_filepath(oid) AS path FROM pg_class WHERE oid = ANY ('{app.loose,app.parted_0,app.parted_1}'::regclass[])"
+            " OR oid = (SELECT reltoastrelid FROM pg_class WHERE oid = 'app.long'::regclass)"
+        )
+    }
+    assert past.found(home.cluster.data) == files, "the VACUUM should have left bytes in all of them"
     answer = scrub_all(worker)
     assert answer["state"] == "done" and answer["scrubbed"] == 40 and not answer["await_vacuum"], answer
     clean(home, past)
+    assert files <= other.found(home.cluster.data), "what lives must stay"
     amcheck(home.cluster, BINDIR)
 
 
@@ -235,8 +257,6 @@ def test_index_entries_of_rows_that_are_gone_wait_for_a_vacuum(home, authority, 
         home.sql("INSERT INTO app.notes VALUES (%s, %s, %s, 'x')", (number, ids[0], remembered(past)))
         home.sql("INSERT INTO app.notes VALUES (%s, %s, %s, 'x')", (number + 1000, ids[1], remembered(other)))
         home.sql("INSERT INTO app.plain VALUES (%s, %s, 'x')", (number, ids[0]))
-    for table in ("notes", "plain"):
-        home.sql(f"DELETE FROM app.{table} WHERE subject = %s", (ids[0],))
     erase(home, ids[:1], authority)
     for _ in range(2):
         answer = scrub_all(worker)
@@ -267,7 +287,6 @@ def test_a_vacuum_that_began_before_does_not_count(home, authority, worker, app)
     for _ in range(20):
         home.sql("INSERT INTO app.notes VALUES (%s, %s)", (ids[0], remembered(past)))
     home.sql("INSERT INTO app.notes VALUES (gen_random_uuid(), 'stays')")
-    home.sql("DELETE FROM app.notes WHERE subject = %s", (ids[0],))
     erase(home, ids, authority)
     with home.cluster.connect() as other:
         other.execute("BEGIN")
@@ -291,7 +310,6 @@ def test_a_b_tree_keeps_values_as_boundaries_until_it_is_built_anew(home, author
     for _ in range(1000):
         home.sql("INSERT INTO app.notes VALUES (%s, %s)", (ids[0], remembered(past)))
     home.sql("INSERT INTO app.notes SELECT gen_random_uuid(), md5(n::text) FROM generate_series(1, 3000) n")
-    home.sql("DELETE FROM app.notes WHERE subject = %s", (ids[0],))
     erase(home, ids, authority)
     assert scrub_all(worker)["await_vacuum"] == ["app.notes"]
     home.sql("VACUUM (INDEX_CLEANUP ON) app.notes")
@@ -365,7 +383,7 @@ def test_after_a_switchover_the_first_pass_leaves_out_no_page(fresh):
         home.sql("VACUUM identity.subjects")
         checkpoint(home)
         with home.cluster.connect() as admin:
-            admin.execute(IMPORT, (ids[0], Jsonb(pii(ids[0], 1)), None, None))
+            people(admin, 12)  # they come into the same pages, and take no room from anybody
         checkpoint(home)
         target = home.sql("SELECT pg_current_wal_lsn()::text AS lsn")[0]["lsn"]
         with standby.connect() as admin:
