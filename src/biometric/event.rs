@@ -17,9 +17,11 @@ static KEEP: Statement = Statement::write(
     ],
 );
 
+/// Purpose tokens of the rows.
 pub const COLLECTION: &str = "biometric_collection";
 pub const ERASURE: &str = "biometric_erasure";
 
+/// What became of biometrics.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Attach,

@@ -128,6 +128,7 @@ pub struct List {
     pub trouble: Option<(i64, String)>,
 }
 
+/// How the list stands.
 pub fn list() -> List {
     let rows = LIST.run(&mut []);
     List {

@@ -16,6 +16,7 @@ static SUBJECT: Statement = Statement::read(
     &[pg_sys::UUIDOID],
 );
 
+/// A subject that is there, and what its biometrics depend on.
 pub struct Found {
     pub standing: Standing,
     pub collected: bool,

@@ -1,13 +1,13 @@
 //! What is recorded of a subject's consent and of where it lives: the readable rows, and their digests on the chain.
 
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, ConsentStatus};
 use pgrx::pg_sys;
 
 use crate::event::{self, hex, instant};
 use crate::query::{Rows, Statement, bind};
 
 /// The state of a consent that ran out.
-pub const EXPIRED: &str = "expired";
+pub const EXPIRED: &str = ConsentStatus::Expired.as_str();
 
 static CONSENT: Statement = Statement::write(
     c"INSERT INTO identity.consent_history (access_id, candidate_id, recorded_by, recorded_at, evidence_digest, kind, status, version, valid_until, generation)

@@ -21,6 +21,7 @@ pub struct Waiting {
     pub oldest: Option<i64>,
 }
 
+/// How erasures stand as a whole.
 pub struct Gauges {
     pub open: Waiting,
     /// Those of the open ones that should have been done by now.

@@ -14,6 +14,7 @@ static KEEP: Statement = Statement::write(
     ],
 );
 
+/// A registration or its end, as `forget_history` has it.
 pub struct Event<'a> {
     /// Qualified, and quoted where needed.
     pub relation: &'a str,

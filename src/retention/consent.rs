@@ -90,6 +90,7 @@ pub fn due(range: &Range, most: i64) -> Vec<Due> {
     due_of(&rows)
 }
 
+/// Those of one kind of consent together.
 pub fn end(call: &mut Call, keys: &Keys, due: &[Due]) -> Ended {
     let candidates = due.iter().map(|due| due.candidate).collect::<Vec<_>>();
     let now = clock::now();

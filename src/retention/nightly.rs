@@ -24,6 +24,7 @@ struct Turn {
     paused_until: u64,
 }
 
+/// The sweeps of a night, as far as this process has come with each.
 pub struct Night([Turn; Sweep::ALL.len()]);
 
 impl Night {

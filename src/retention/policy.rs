@@ -43,6 +43,7 @@ impl Kind {
     }
 }
 
+/// How long, and on whose word.
 pub struct Policy {
     pub days: i32,
     /// The schedule that it was published under: a consent version of kind retention_schedule.

@@ -1,6 +1,5 @@
 """Registered tables of applications are cleaned when a subject is erased, as their owners and in the same transaction."""
 
-import os
 import threading
 import time
 from pathlib import Path
