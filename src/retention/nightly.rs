@@ -13,7 +13,7 @@ use crate::{clock, error, keys, worker_process};
 
 const SUBJECTS_A_ROUND: i32 = 1000;
 /// After a batch that failed, and until subjects are tried again that somebody was changing.
-const PAUSE: Duration = Duration::from_secs(600);
+pub const PAUSE: Duration = Duration::from_secs(600);
 
 /// What this process remembers of a sweep; what must not be forgotten lies in the table.
 #[derive(Clone, Copy)]
@@ -39,7 +39,8 @@ impl Night {
 
     /// Takes one batch of the first sweep that has one for tonight; false if there is none. While keys are locked it waits.
     pub fn round(&mut self) -> bool {
-        if keys::active().is_none() {
+        // In a transaction: whose keys they are is looked up in the catalog after any table was changed.
+        if worker_process::in_transaction(|| keys::active().is_none()) {
             return false;
         }
         let tonight = night(clock::now());
@@ -109,13 +110,13 @@ fn report(sweep: Sweep, pass: &Progress) {
 }
 
 /// Never the words of the error, which may quote a value.
-fn complain(what: &str, code: PgSqlErrorCode) {
+pub fn complain(what: &str, code: PgSqlErrorCode) {
     let state = error::sqlstate(code);
     pgrx::warning!("identity_pgx: {what} with SQLSTATE {state}, and is tried again in ten minutes");
 }
 
 /// A moment on the monotonic clock.
-fn after(pause: Duration) -> u64 {
+pub fn after(pause: Duration) -> u64 {
     let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
     clock::monotonic_nanos().saturating_add(pause)
 }

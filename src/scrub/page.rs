@@ -46,7 +46,7 @@ impl Look {
                 (dead, dead_item) = self.dead(buffer, block);
             }
             let rewritten = self.overwrite(buffer);
-            pg_sys::UnlockReleaseBuffer(buffer);
+            self.release(buffer);
             Outcome {
                 rewritten,
                 left: dead,
@@ -68,7 +68,7 @@ impl Look {
         unsafe {
             let buffer = self.lock(block);
             let rewritten = self.overwrite(buffer);
-            pg_sys::UnlockReleaseBuffer(buffer);
+            self.release(buffer);
             Outcome {
                 rewritten,
                 ..Outcome::default()
@@ -105,6 +105,18 @@ impl Look {
             );
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
             buffer
+        }
+    }
+
+    /// Gives the page back. That of an unlogged table is written now: a checkpoint leaves these out, and what the file holds may be older than the page.
+    unsafe fn release(&self, buffer: pg_sys::Buffer) {
+        // SAFETY: pinned and locked by us.
+        unsafe {
+            let persistence = (*(*self.relation).rd_rel).relpersistence;
+            if persistence == pg_sys::RELPERSISTENCE_UNLOGGED as i8 {
+                pg_sys::FlushOneBuffer(buffer);
+            }
+            pg_sys::UnlockReleaseBuffer(buffer);
         }
     }
 

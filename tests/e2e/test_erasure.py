@@ -347,3 +347,17 @@ def test_status_and_metrics_tell_of_what_waits(fresh):
     assert metrics["identity_erasures", "open"] == 2 and metrics["identity_erasures_overdue",] == 1
     assert metrics["identity_erasures", "unscrubbed"] == 1 and metrics["identity_erasures_oldest_seconds", "open"] > 300_000
     vault.verify("erasures")  # what was dated back by hand is found
+
+
+def test_server_log_does_not_say_who_asked_to_be_erased(fresh):
+    vault = Vault(fresh({"log_statement": "'all'", "log_min_duration_statement": "0"}))
+    subject = vault.subject()
+    authority = schedule(vault)
+    with vault.gateway(options="-c search_path=identity") as gateway, vault.connect(vault.worker, options="-c search_path=identity") as worker:
+        # The first statement of each session, with a literal.
+        request_id = gateway.execute(f"SELECT erasure_request('{subject.id}', 'rtbf_request')").fetchone()[0]
+        worker.execute(f"SELECT erasure_authorise('{request_id}', '{authority}')")
+    with vault.connect(vault.auditor, options="-c search_path=identity") as auditor:
+        auditor.execute(f"SELECT erasure_receipt('{subject.id}'), erasure_status('{subject.id}')")
+    log = vault.cluster.log.read_text()
+    assert str(request_id) not in log and "erasure_request('" not in log and "erasure_receipt('" not in log

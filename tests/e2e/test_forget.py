@@ -106,7 +106,6 @@ def test_the_new_owner_cleans(app, subject):
     app.table()
     app.fill(subject)
     heir = app.vault.login()
-    app.trigger("PERFORM set_config('app.cleaned_by', current_user, false)")
     app.vault.sql(f"GRANT USAGE ON SCHEMA {app.schema} TO {heir}")
     app.vault.sql(f"ALTER TABLE {app.schema}.notes OWNER TO {heir}")
     app.sql("CREATE TABLE app.seen (who name)")
