@@ -77,6 +77,11 @@ unsafe extern "C-unwind" fn emit(report: *mut pg_sys::ErrorData) {
 
 /// Only in the database that is served: elsewhere a comment that names us must not take a line out of the log.
 unsafe fn concerns_us(report: &pg_sys::ErrorData) -> bool {
+    // The postmaster runs no statement, and when it says that it is down, the shared memory is gone in which we would look.
+    // SAFETY: constants of the process.
+    if unsafe { pg_sys::IsPostmasterEnvironment && !pg_sys::IsUnderPostmaster } {
+        return false;
+    }
     if SESSION_REACHED.load(Ordering::Relaxed) {
         return true;
     }

@@ -111,12 +111,9 @@ fn clean_one(
         cleaning.run(&[Some(subjects)])
     });
     let counts = (0..rows.count).map(|row| {
-        // A trigger gave the row to nobody, or put a value back.
+        // A trigger gave a row to nobody.
         let subject = rows.datum(row, 1).map(uuid).ok_or(Failure::Left)?;
-        match rows.get(row, 3) {
-            Some(false) => Ok((subject, rows.get(row, 2).unwrap_or(0))),
-            _ => Err(Failure::Left),
-        }
+        Ok((subject, rows.get(row, 2).unwrap_or(0)))
     });
     Ok(Cleaned {
         relation: fit.name,

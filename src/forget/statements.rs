@@ -8,14 +8,14 @@ use pgrx::spi::quote_identifier;
 use super::fitness::Fit;
 use super::table::{Action, Table};
 
-/// Does it. A row for each subject that had any: subject, how many, and whether a value is left in one of them. Taken from the rows as they became,
-/// after what triggers made of them.
+/// Does it. A row for each subject that had any: subject, and how many. The subjects are those of the rows as they became, after what triggers made
+/// of them.
 pub fn cleaning(table: &Table, fit: &Fit) -> String {
     let (name, mine) = (&fit.name, rows_of(table));
     let subject = quote_identifier(&table.subject_column);
     let cleaned = match table.action {
         Action::Delete => {
-            format!("DELETE FROM {name} AS t WHERE {mine} RETURNING t.{subject}, false")
+            format!("DELETE FROM {name} AS t WHERE {mine} RETURNING t.{subject}")
         }
         Action::NullColumns => {
             let cleared = table
@@ -24,13 +24,11 @@ pub fn cleaning(table: &Table, fit: &Fit) -> String {
                 .map(|column| format!("{} = NULL", quote_identifier(column)))
                 .collect::<Vec<_>>()
                 .join(", ");
-            let filled = filled(table);
-            format!("UPDATE {name} AS t SET {cleared} WHERE {mine} RETURNING t.{subject}, {filled}")
+            format!("UPDATE {name} AS t SET {cleared} WHERE {mine} RETURNING t.{subject}")
         }
     };
     format!(
-        "WITH cleaned (subject, kept) AS ({cleaned}) \
-         SELECT subject, pg_catalog.count(*), pg_catalog.bool_or(kept) FROM cleaned GROUP BY subject"
+        "WITH cleaned (subject) AS ({cleaned}) SELECT subject, pg_catalog.count(*) FROM cleaned GROUP BY subject"
     )
 }
 

@@ -10,5 +10,4 @@ pub mod nightly;
 mod policies;
 pub mod policy;
 mod progress;
-pub mod scrubbing;
 mod sweep;

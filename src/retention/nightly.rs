@@ -14,7 +14,7 @@ use crate::{clock, keys, worker_process};
 
 const SUBJECTS_A_ROUND: i32 = 1000;
 /// After a batch that failed, and until subjects are tried again that somebody was changing.
-pub const PAUSE: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_secs(600);
 
 /// What this process remembers of a sweep; what must not be forgotten lies in the table.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ fn report(sweep: Sweep, pass: &Progress) {
 }
 
 /// Never the words of the error, which may quote a value.
-pub fn complain(what: &str, code: PgSqlErrorCode) {
+fn complain(what: &str, code: PgSqlErrorCode) {
     // SAFETY: the code's five characters, in a buffer of PostgreSQL's.
     let state = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
     pgrx::warning!(
@@ -119,7 +119,7 @@ pub fn complain(what: &str, code: PgSqlErrorCode) {
 }
 
 /// A moment on the monotonic clock.
-pub fn after(pause: Duration) -> u64 {
+fn after(pause: Duration) -> u64 {
     let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
     clock::monotonic_nanos().saturating_add(pause)
 }

@@ -11,4 +11,5 @@ mod page;
 mod pass;
 mod progress;
 mod relation;
-pub mod run;
+pub mod rounds;
+mod run;

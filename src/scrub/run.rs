@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use super::progress::{self, Kind, Progress, State as Of};
 use super::relation::{self, Work};
 use super::{blockers, pass};
+use crate::biometric::files;
 use crate::caller::Caller;
 use crate::json_text::{jsonb, object, quoted};
 use crate::query::{connected, with_latest_snapshot};
@@ -65,7 +66,8 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     if max_pages < 1 {
         error::raise(Reason::BadArgument);
     }
-    jsonb(&scrub(i64::from(max_pages)).text())
+    let files = files::destroy();
+    jsonb(&scrub(i64::from(max_pages)).text(files))
 }
 
 /// Looks at up to `max_pages` pages. Needs a transaction that can write, and neither SPI nor keys.
@@ -171,8 +173,8 @@ impl Answer {
         }
     }
 
-    /// As a JSON object.
-    fn text(&self) -> String {
+    /// As a JSON object, with the number of uploaded files that are still to be destroyed.
+    fn text(&self, files: i64) -> String {
         let names =
             |names: &[String]| list(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>());
         let state = match self.state {
@@ -188,6 +190,7 @@ impl Answer {
             ("pages", self.looked_at.to_string()),
             ("rewritten", self.rewritten.to_string()),
             ("left", self.left.to_string()),
+            ("files", files.to_string()),
             ("scrubbed", self.scrubbed.to_string()),
             ("blocked_by", list(&self.blocked_by)),
             ("locked", names(&self.locked)),

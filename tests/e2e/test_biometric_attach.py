@@ -25,6 +25,8 @@ from biometric import (
     texts,
 )
 from consent import BAD, DENIED, now, record, rfc3339, template
+from erasure import AUTHORISE, asked
+from erasure import schedule as schedule_of_erasures
 from test_as_of_now import LEVELS
 from test_install import GROUPS
 from vault import FIELDS, RESOLVE, Subject, read, refused, uuid7
@@ -208,6 +210,36 @@ def test_withdrawal_in_another_transaction_is_waited_for_and_binds(vault, gatewa
         gateway.execute("ROLLBACK")
     assert errors == ["42501"]
     unchanged(vault, subject)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_erasure_in_another_transaction_is_waited_for_and_binds(vault, gateway, level):
+    authority = schedule_of_erasures(vault)
+    policy(vault, schedule=authority)
+    subject = consenting(vault, gateway)
+    request = asked(vault, subject)
+    with vault.connect(vault.worker) as erasing:
+        gateway.execute(f"BEGIN ISOLATION LEVEL {level}")
+        gateway.execute("SELECT count(*) FROM pg_class")
+        erasing.execute("BEGIN")
+        erasing.execute(AUTHORISE, (request, authority))
+        errors = []
+
+        def attempt():
+            try:
+                attach(gateway, subject)
+            except psycopg.Error as error:
+                errors.append(error.sqlstate)
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        vault.wait_backend(gateway.info.user, "wait_event_type = 'Lock'")
+        erasing.execute("COMMIT")
+        thread.join(20)
+        gateway.execute("ROLLBACK")
+    assert errors == ["P0002"]
+    unchanged(vault, subject)
+    vault.verify()
 
 
 def test_attach_that_is_rolled_back_leaves_nothing(vault, gateway, schedule):

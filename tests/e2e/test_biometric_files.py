@@ -28,8 +28,9 @@ def uploads():
 
 @pytest.fixture
 def server(uploads):
-    """The list is empty before and after, and what is recorded verifies."""
+    """The list is empty before, and what is recorded verifies."""
     assert not waiting(uploads.vault)
+    policy(uploads.vault)  # an erasure of a whole subject may have brought a newer schedule
     yield uploads
     uploads.vault.verify()
 
@@ -509,3 +510,73 @@ def test_file_goes_with_the_whole_subject_and_the_receipt_says_so(server, sender
     with vault.connect(vault.worker) as worker:
         refused(worker, ERASE, (subject.id, "rtbf_request"), "P0002", "subject_erased")
     refused_attach(sender, subject, "P0002", "subject_erased", path=path)
+
+
+SCRUB = "SELECT identity.erasure_scrub(1000000)"
+
+
+def test_scrub_in_the_transaction_that_erases_destroys_nothing(server, sender):
+    subject, path = uploaded(server, sender)
+    with server.vault.connect(server.vault.worker) as worker:
+        with worker.transaction(force_rollback=True):
+            worker.execute(ERASE, (subject.id, "rtbf_request"))
+            worker.execute("SAVEPOINT a")
+            answer = worker.execute(SCRUB).fetchone()[0]
+            assert answer["files"] == 1 and path.read_bytes() == SECRET * 10000
+            worker.execute("RELEASE a")
+            worker.execute(SCRUB)
+        assert path.read_bytes() == SECRET * 10000 and not waiting(server.vault)
+        erase(server.vault, subject)
+        server.gone(path)
+
+
+def test_scrub_destroys_files_too_and_its_rollback_brings_none_back(server, sender):
+    subject, path = uploaded(server, sender)
+    path.chmod(0o400)
+    erase(server.vault, subject)
+    server.stuck(subject)
+    with server.vault.connect(server.vault.worker) as worker:
+        worker.execute("BEGIN")
+        worker.execute("SET LOCAL lock_timeout = '1ms'")
+        path.chmod(0o600)
+        server.again()
+        # The maintenance process may have been first; then there is nothing to do here, and nothing to roll back.
+        worker.execute(SCRUB)
+        worker.execute("ROLLBACK")
+    server.gone(path)
+    assert ended(server, subject)["file"] in ("destroyed", "missing")
+
+
+def test_no_request_is_scrubbed_while_the_file_of_its_subject_is_there(server, sender):
+    from erasure import erase as erase_subject
+
+    vault = server.vault
+    subject, path = uploaded(server, sender)
+    path.chmod(0o400)
+    erase_subject(vault, subject)
+    server.stuck(subject)
+    other = vault.subject()
+    erase_subject(vault, other)
+
+    def scrubbed(who) -> bool:
+        return vault.sql("SELECT scrubbed_at FROM identity.erasure_requests WHERE candidate_id = %s", (who.id,))[0]["scrubbed_at"] is not None
+
+    def scrub() -> dict:
+        with vault.connect(vault.worker) as worker:
+            return worker.execute(SCRUB).fetchone()[0]
+
+    def pass_over(who):
+        return scrub() and scrubbed(who)
+
+    wait_until(lambda: pass_over(other), "the other one's request to be scrubbed", timeout=60)
+    assert not scrubbed(subject) and scrub()["files"] == 1
+    vault.sql("CHECKPOINT")
+    data = [file.read_bytes() for file in (server.cluster.data / "base").rglob("*") if file.is_file()]
+    assert any(path.name.encode() in content for content in data), "the list names it"
+    path.chmod(0o600)
+    server.again()
+    server.gone(path)
+    wait_until(lambda: pass_over(subject), "the request to be scrubbed", timeout=60)
+    vault.sql("CHECKPOINT")
+    for file in (server.cluster.data / "base").rglob("*"):
+        assert not file.is_file() or path.name.encode() not in file.read_bytes(), file

@@ -146,7 +146,7 @@ def test_text_that_an_erasure_took_away_is_no_finding(vault, gateway):
 
 def test_text_is_missed_of_who_is_only_marked_as_erased(rewritten):
     marked = "UPDATE identity.subjects SET erased_at = now() WHERE candidate_id = '{s}'; DELETE FROM identity.subject_texts WHERE candidate_id = '{s}'"
-    assert rewritten(marked) == ["erasures"]
+    assert set(rewritten(marked)) == {"erasures"}
 
 
 def test_expired_and_imported_again_is_no_finding(vault, gateway):

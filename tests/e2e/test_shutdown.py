@@ -68,3 +68,23 @@ def test_many_restarts_continue_the_lanes(fresh):
         vault.admin = vault.cluster.connect(row_factory=psycopg.rows.dict_row)
         vault.verify()
     assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_the_server_says_that_it_is_down(fresh, mode):
+    """The last line comes when the shared memory is gone already; a server that dies of it ends with a signal, and is taken for crashed."""
+    cluster = fresh()
+    cluster.stop(mode)
+    assert "database system is shut down" in cluster.log.read_text().splitlines()[-1]
+
+
+def test_roles_and_relations_that_change_do_not_end_the_maintenance_process(fresh):
+    """Between its transactions it must look nothing up."""
+    cluster = fresh()
+    with cluster.connect() as admin:
+        for n in range(300):
+            admin.execute(f"CREATE SCHEMA s{n} CREATE TABLE t (a int)")
+            admin.execute(f"DROP SCHEMA s{n} CASCADE")
+        time.sleep(1.5)
+        admin.execute("SELECT 1")
+    assert "was terminated by signal" not in cluster.log.read_text()

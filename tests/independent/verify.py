@@ -195,6 +195,7 @@ SECTIONS = {
     "keys": key_agrees,
     "genesis": genesis_agrees,
     "envelopes": envelope_agrees,
+    "classifications": envelope_agrees,
     "refused": refusal_agrees,
     "leaves": leaf_agrees,
     "chains": chain_agrees,

@@ -68,9 +68,13 @@ SET SESSION AUTHORIZATION rg_cloud;
 SELECT * FROM identity.pii_resolve(:ada, 'rg.clinic', '{name}');
 \echo :SQLSTATE
 SET SESSION AUTHORIZATION rg_onbox;
--- P0002 subject_erased
+-- 42501 authority, P0002 subject_erased
 RESET SESSION AUTHORIZATION;
-UPDATE identity.subjects SET erased_at = now() WHERE candidate_id = :yamada;
+INSERT INTO identity.consent_versions (version, kind, template_hash, template_path) VALUES ('rg.schedule', 'retention_schedule', repeat('a', 64), 'x');
+INSERT INTO identity.retention_policies (vertical, kind, days, schedule_version) SELECT vertical, 'general', 730, 'rg.schedule' FROM identity.subjects WHERE candidate_id = :yamada;
+SELECT identity.erasure_authorise(identity.erasure_request(:yamada, 'rtbf_request'), 'rg.another');
+\echo :SQLSTATE
+SELECT identity.erasure_authorise(identity.erasure_request(:yamada, 'rtbf_request'), 'rg.schedule') ->> 'reason' AS reason;
 SET SESSION AUTHORIZATION rg_onbox;
 SELECT * FROM identity.pii_resolve(:yamada, 'rg.clinic', '{name}');
 \echo :SQLSTATE

@@ -42,6 +42,22 @@ fn envelopes_agree() {
     }
 }
 
+#[test]
+fn classifications_agree() {
+    for v in frozen().classifications {
+        let key = DataKey::new(v.key_version, &unhex_array(&v.key));
+        let ctx = ClassificationsContext {
+            installation: &unhex_array(&v.installation),
+            candidate: &unhex_array(&v.candidate),
+            erasure_generation: v.erasure_generation,
+        };
+        let (value, envelope) = (unhex(&v.value), unhex(&v.envelope));
+        let sealed = seal(&key, &unhex_array(&v.message_id), &ctx, &value).unwrap();
+        assert_eq!(hex(&sealed), v.envelope);
+        assert_eq!(*open(&key, &ctx, &envelope).unwrap(), value);
+    }
+}
+
 /// Authentic under the key, and yet not what the writer would produce.
 #[test]
 fn refusals_agree() {

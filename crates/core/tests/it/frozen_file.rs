@@ -10,6 +10,7 @@ pub struct Frozen {
     pub keys: Vec<Key>,
     pub genesis: Vec<Genesis>,
     pub envelopes: Vec<Envelope>,
+    pub classifications: Vec<Envelope>,
     pub refused: Vec<Envelope>,
     pub leaves: Vec<Leaf>,
     pub chains: Vec<Chain>,
