@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # How fast the scrub is, against VACUUM FULL of the same table in the same state: subjects that were all erased a moment ago.
 #
-#   bench/scrub.sh          prints one line: scrub SECONDS vacuum_full SECONDS ratio RATIO rewritten PAGES rss_kb KILOBYTES
+#   bench/scrub.sh          prints one line: pages SECONDS vacuum_full SECONDS ratio RATIO rewritten PAGES rss_kb KILOBYTES marking SECONDS
+#
+# `pages` is the pass over the pages; `marking` is the one statement that marks that many requests as scrubbed, which VACUUM FULL has no counterpart of.
 #
 # BENCH_SUBJECTS (default 100000) is how many; PG_CONFIG and BENCH_DIR are those of run.sh. Both sides begin with the same files and a cold
 # server, and both end with the checkpoint after which the files are clean. Progress goes to stderr.
@@ -28,27 +30,35 @@ ERASED="$HOME_DIR/erased"
 as_server cp -a "$DATA" "$ERASED"
 
 # Seconds of a statement and the checkpoint after it, from the erased state; what the statement says goes to the file SAID.
-seconds() { # statement
+seconds() { # statement [statement before]
+  if [ -f "$DATA/postmaster.pid" ]; then stop_cluster; fi
   as_server rm -rf "$DATA"
   as_server cp -a "$ERASED" "$DATA"
   sync
   start_cluster
+  if [ -n "${2:-}" ]; then sql -c "$2" >/dev/null; fi
   local before after
   before=$(date +%s%N)
   sql -c "$1" -c "SELECT regexp_replace(pg_read_file('/proc/' || pg_backend_pid() || '/status'), '.*RssAnon:\s*(\d+) kB.*', '\1')" >"$SAID"
   sql -c 'CHECKPOINT'
   after=$(date +%s%N)
-  stop_cluster
   awk -v ns=$((after - before)) 'BEGIN { printf "%.2f", ns / 1e9 }'
 }
 SAID=$(mktemp)
 say "the scrub"
-scrub=$(seconds "SELECT a ->> 'state', a ->> 'rewritten' FROM identity.erasure_scrub(2147483647) AS a")
+# All pages of the table but the first, which the pass is begun with.
+most="(SELECT pg_relation_size('identity.subjects') / 8192 - 1)::int"
+pages=$(seconds "SELECT a ->> 'state', a ->> 'rewritten' FROM identity.erasure_scrub($most) AS a" 'SELECT identity.erasure_scrub(1)')
 IFS='|' read -r state rewritten <"$SAID"
 rss=$(sed -n 2p "$SAID")
-[ "$state" = "done" ] || die "the scrub did not come through: $(cat "$SAID")"
+[ "$state" = "going_on" ] || die "the pass did not come that far: $(cat "$SAID")"
+before=$(date +%s%N)
+marked=$(sql -c "SELECT identity.erasure_scrub(1000000) ->> 'scrubbed'")
+after=$(date +%s%N)
+[ "$marked" = "$SUBJECTS" ] || die "$marked requests were marked, not $SUBJECTS"
+marking=$(awk -v ns=$((after - before)) 'BEGIN { printf "%.2f", ns / 1e9 }')
 say "VACUUM FULL"
 full=$(seconds 'VACUUM FULL identity.subjects')
 rm -f "$SAID"
-awk -v scrub="$scrub" -v full="$full" -v rewritten="$rewritten" -v rss="$rss" \
-  'BEGIN { printf "scrub %s vacuum_full %s ratio %.2f rewritten %s rss_kb %s\n", scrub, full, full / scrub, rewritten, rss }'
+awk -v pages="$pages" -v marking="$marking" -v full="$full" -v rewritten="$rewritten" -v rss="$rss" \
+  'BEGIN { printf "pages %s vacuum_full %s ratio %.2f rewritten %s rss_kb %s marking %s\n", pages, full, full / pages, rewritten, rss, marking }'
