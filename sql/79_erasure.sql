@@ -16,6 +16,18 @@ CREATE FUNCTION identity.erasure_receipt(candidate_id uuid) RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', 'erasure_receipt';
 
+-- The requests that wait, and under which schedule each may be fulfilled; NULL: under none. Whose they are it does not say: the worker need not know.
+CREATE VIEW identity.erasure_queue WITH (security_barrier = true) AS
+    SELECT r.request_id, r.reason, r.requested_at, r.due_at,
+           (SELECT p.schedule_version
+              FROM identity.retention_policies p JOIN identity.consent_versions v ON v.version OPERATOR(pg_catalog.=) p.schedule_version
+             WHERE p.vertical OPERATOR(pg_catalog.=) s.vertical AND p.kind OPERATOR(pg_catalog.=) 'general'
+               AND v.effective_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()
+               AND COALESCE(v.superseded_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp(), true)) AS authority
+      FROM identity.erasure_requests r JOIN identity.subjects s ON s.candidate_id OPERATOR(pg_catalog.=) r.candidate_id
+     WHERE r.state OPERATOR(pg_catalog.=) 'requested'
+     ORDER BY r.due_at, r.request_id;
+
 CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON identity.erasure_requests
     FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();
 ALTER TABLE identity.erasure_requests ENABLE ALWAYS TRIGGER append_only;

@@ -106,6 +106,7 @@ ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER 
 -- Biometrics. The view reads as the keeper, who sees every row.
 ALTER TABLE identity.biometric_history                                    OWNER TO identity_owner;
 ALTER TABLE identity.files_to_destroy                                     OWNER TO identity_owner;
+ALTER VIEW identity.erasure_queue                                         OWNER TO identity_keeper;
 ALTER VIEW identity.biometrics_due                                        OWNER TO identity_keeper;
 ALTER FUNCTION identity.biometric_attach(uuid, text, text)                OWNER TO identity_keeper;
 ALTER FUNCTION identity.biometric_classify(uuid, jsonb)                   OWNER TO identity_keeper;

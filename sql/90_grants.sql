@@ -128,6 +128,7 @@ GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
 -- Erasing: gateways ask, the worker authorises under a retention policy, and whoever answers to a subject or a court is told how things stand.
 GRANT EXECUTE ON FUNCTION identity.erasure_request(uuid, text) TO identity_gateway;
 GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_worker;
+GRANT SELECT ON identity.erasure_queue TO identity_worker, identity_auditor, identity_legal;
 GRANT EXECUTE ON FUNCTION identity.erasure_status(uuid), identity.erasure_receipt(uuid) TO identity_gateway, identity_auditor, identity_legal;
 GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
 GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)

@@ -217,7 +217,7 @@ fn erasures(report: &mut Report) {
         &format!("{} open, {} overdue", gauges.open.count, gauges.overdue),
         gauges.open.oldest.and_then(timestamp),
         (gauges.overdue > 0).then_some(
-            "the worker calls identity.erasure_authorise(request_id, authority) within 72 hours",
+            "the worker calls identity.erasure_authorise for what waits in identity.erasure_queue, within 72 hours",
         ),
     );
     report.line(

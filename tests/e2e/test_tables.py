@@ -23,7 +23,10 @@ POLICY_TABLES = {  # no subject is named there
     "forget_tables",
     "forget_history",
 }
-QUEUE_READERS = {"identity_reviewer", "identity_auditor"}  # they see who waits for a review, and nothing else of a subject
+QUEUES = {  # who waits for a review, and nothing else of a subject; and requests, which name nobody
+    "vertical_review_queue": {"identity_reviewer", "identity_auditor"},
+    "erasure_queue": {"identity_worker", "identity_auditor", "identity_legal"},
+}
 
 
 def tables(vault) -> list[str]:
@@ -67,7 +70,7 @@ def test_no_role_reads_a_table_by_select_copy_or_cursor(vault, group):
             ):
                 if allowed(conn, query):
                     open_tables.add(table)
-    assert open_tables <= POLICY_TABLES | ({"vertical_review_queue"} if group in QUEUE_READERS else set())
+    assert open_tables <= POLICY_TABLES | {queue for queue, readers in QUEUES.items() if group in readers}
     if group in ("nobody", "identity_gateway", "identity_zone_onbox", "identity_zone_cloud"):
         assert not open_tables
 
