@@ -36,7 +36,7 @@ CREATE TABLE identity.subjects (
     -- until when a consent that was given holds: from its version's valid_for; NULL = until withdrawn. Every read looks at it
     consent_valid_until           timestamptz,
     biometric_consent_version     text,
-    -- the same for biometrics: the consent is looked at when they are collected, and holds as long as they are kept
+    -- the same for biometrics: looked at when they are collected, and each night; where it is over they are due
     biometric_consent_valid_until timestamptz
 );
 -- MAIN keeps a ciphertext in its row: values are bounded so that six of the largest still fit one page, and what never goes

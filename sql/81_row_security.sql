@@ -132,7 +132,8 @@ CREATE POLICY keeper_adds    ON identity.scrub_progress FOR INSERT TO identity_k
 CREATE POLICY keeper_changes ON identity.scrub_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_takes   ON identity.scrub_progress FOR DELETE TO identity_keeper USING (true);
 
--- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject.
+-- Erasing. Who was erased, and why, is nobody's to read in bulk: the functions answer for one subject. Texts about subjects go with them, or with their
+-- biometrics.
 ALTER TABLE identity.erasure_requests ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.erasure_requests FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.erasure_requests FOR INSERT TO identity_keeper WITH CHECK (true);
@@ -140,7 +141,6 @@ CREATE POLICY keeper_changes ON identity.erasure_requests FOR UPDATE TO identity
 CREATE POLICY keeper_removes ON identity.subject_texts    FOR DELETE TO identity_keeper USING (true);
 
 -- Biometrics. What is collected of whom, and which files are on the list, is nobody's to read.
--- Biometrics. An erasure of them takes the texts about them, and no other.
 ALTER TABLE identity.biometric_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.files_to_destroy  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.biometric_history FOR SELECT TO identity_keeper USING (true);
@@ -149,7 +149,6 @@ CREATE POLICY keeper_reads   ON identity.files_to_destroy  FOR SELECT TO identit
 CREATE POLICY keeper_adds    ON identity.files_to_destroy  FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_changes ON identity.files_to_destroy  FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY keeper_takes   ON identity.files_to_destroy  FOR DELETE TO identity_keeper USING (true);
-CREATE POLICY keeper_takes_biometrics ON identity.subject_texts FOR DELETE TO identity_keeper USING (kind = 'biometric');
 
 -- Retention is policy: the DBA writes it, who checks sees it.
 ALTER TABLE identity.retention_policies       ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -3,8 +3,11 @@
 //! A message says what was refused, DETAIL names the reason code, HINT says what to do. None of them ever carries a value: an
 //! error text travels to client logs, and the value may be somebody's social security number.
 
+use std::ffi::CStr;
+
 use identity_core::reason::Reason;
 use pgrx::PgLogLevel;
+use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as State;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -22,6 +25,14 @@ pub fn raise(reason: Reason) -> ! {
 pub fn fault(what: &'static str) -> ! {
     ErrorReport::new(State::ERRCODE_INTERNAL_ERROR, what, "identity_pgx").report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
+}
+
+/// The five characters of an error's code: what may be told of an error whose words may quote a value.
+pub fn sqlstate(state: State) -> String {
+    // SAFETY: PostgreSQL's own buffer, of five characters and a zero.
+    unsafe { CStr::from_ptr(pg_sys::unpack_sql_state(state as i32)) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn text(reason: Reason) -> (State, &'static str, &'static str) {
@@ -161,7 +172,7 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
         Reason::TooMany => (
             ERRCODE_INVALID_PARAMETER_VALUE,
             "too many elements in one call",
-            "Split the call: at most 6 fields, 1000 ids or records, and an answer of less than half of work_mem.",
+            "Split the call: at most 6 fields, 1000 ids or records, 10000 subjects of a sweep, and an answer of less than half of work_mem.",
         ),
         Reason::NullArgument => (
             ERRCODE_NULL_VALUE_NOT_ALLOWED,

@@ -17,14 +17,14 @@
 //! | [`vertical`] | what texts say about a subject's vertical, and what reviewers do |
 //! | [`scrub`] | what erasures left in the pages of tables and indexes is overwritten |
 //! | [`zone`], [`bucket`] | what the row-level policies ask; locks on subjects, and of those who write policy |
-//! | [`record`], [`lane`], [`ledger`] | what is recorded of a call; the chain of one backend slot; the log and its verification |
+//! | [`record`], [`event`], [`lane`], [`ledger`] | what is recorded of a call; how an event is digested; the chain of one backend slot; the log and its verification |
 //! | [`recorder`] | rows of reads that did not commit, and of refusals |
 //! | [`transaction`], [`subtransaction`] | the ends of transactions and savepoints; work that is undone by itself |
 //! | [`keys`] | the protected region, unlocking and wiping |
-//! | [`maintenance`], [`worker_process`] | partitions ahead and settings events; what background processes share |
+//! | [`maintenance`], [`worker_process`] | partitions ahead, settings events, sweeps, files and scrubs in their turn; what background processes share |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
-//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`subtransaction`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
+//! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
 //!
 //! The SQL is written by hand under `sql/`, in the order of the file names: preflight, roles, tables, functions, owners, row-level
 //! security, grants.
@@ -44,6 +44,7 @@ mod columns;
 mod consent;
 mod erasure;
 mod error;
+mod event;
 mod forget;
 mod gucs;
 mod json;

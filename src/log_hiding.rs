@@ -18,7 +18,7 @@ use pgrx::prelude::*;
 use crate::recorder::slots;
 
 /// The beginnings of function names, as they are in any text that calls one.
-const NAMES: [&[u8]; 12] = [
+const NAMES: [&[u8]; 13] = [
     b"pii_",
     b"identity.",
     b"identity_",
@@ -26,6 +26,7 @@ const NAMES: [&[u8]; 12] = [
     b"purpose_approve",
     b"caller_revoke",
     b"biometric_",
+    b"erasure_",
     b"consent_",
     b"eu_record",
     b"interaction_record",

@@ -1,5 +1,5 @@
 //! The maintenance process: keeps partitions ahead, numbers the changes of subjects, records the settings in force at each start and after each
-//! reload that changed one, writes the notices of volume, destroys the files of biometrics that were erased, sweeps at night, and scrubs after erasures.
+//! reload that changed one, writes the notices of volume, sweeps at night, scrubs after erasures, and destroys the files of biometrics that were erased.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -20,7 +20,7 @@ use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
 use crate::recorder::{intake, slots};
 use crate::retention::nightly::Night;
-use crate::scrub::rounds::Rounds;
+use crate::retention::scrubbing::Scrubbing;
 use crate::subject::changes;
 use crate::{clock, gucs, json_text, lane, worker_process};
 
@@ -51,7 +51,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
     let mut recorded: Option<Settings> = None;
     let mut rounds_until_upkeep = 0;
     let mut night = Night::new();
-    let mut scrub = Rounds::default();
+    let mut scrubbing = Scrubbing::new();
     let mut files_trouble = None;
     while BackgroundWorker::wait_latch(Some(ROUND)) {
         if BackgroundWorker::sighup_received() {
@@ -82,7 +82,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         files_trouble = destroy_files(files_trouble);
         // Last: these take the longest.
         if !night.round() {
-            scrub.round();
+            scrubbing.round();
         }
     }
     worker_process::exit()

@@ -161,6 +161,11 @@ impl Rows {
         unsafe { T::from_datum(self.datum(row, column)?, false) }
     }
 
+    /// A timestamptz, in microseconds since 2000.
+    pub fn moment(&self, row: usize, column: i32) -> Option<i64> {
+        self.datum(row, column).map(|at| at.value() as i64)
+    }
+
     /// The last column of a row, which must be a timestamptz; in microseconds since 2000.
     pub fn last_moment(&self, row: usize) -> Option<i64> {
         if row >= self.count || self.table.is_null() {

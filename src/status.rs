@@ -266,7 +266,7 @@ fn retention(report: &mut Report) {
             ),
             pass.ended_at.and_then(timestamp),
             (late || pass.failed > 0)
-                .then_some("look for \"sweep\" and \"could not be cleaned\" in the server log"),
+                .then_some("look for \"sweep\" and \"registered table\" in the server log"),
         );
     }
 }

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use crate::error;
 use crate::sql_function::{Arguments, text};
 
+/// A row of the table that a trigger is on.
 pub struct Row {
     pub tuple: pg_sys::HeapTuple,
     descriptor: pg_sys::TupleDesc,

@@ -31,6 +31,7 @@ static PROMISED: Statement = Statement::read(
     c"SELECT schedule_version FROM identity.biometric_history WHERE candidate_id = $1 AND kind = 'attach' ORDER BY generation DESC LIMIT 1",
     &[pg_sys::UUIDOID],
 );
+/// A write, so that it sees what this call has done.
 static LAST: Statement = Statement::write(
     c"SELECT access_id, generation FROM identity.biometric_history WHERE candidate_id = $1 AND kind = 'erase' ORDER BY generation DESC LIMIT 1",
     &[pg_sys::UUIDOID],

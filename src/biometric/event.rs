@@ -1,10 +1,9 @@
 //! What is recorded of a subject's biometrics: the readable rows, and their digests on the chain.
 
-use identity_core::event_digest;
 use identity_core::vocabulary::AccessorKind;
 use pgrx::pg_sys;
 
-use crate::consent::event::{hex, instant};
+use crate::event::{self, hex, instant};
 use crate::query::{Rows, Statement, bind};
 use crate::sql_function::uuid;
 
@@ -18,9 +17,11 @@ static KEEP: Statement = Statement::write(
     ],
 );
 
+/// Purpose tokens of the rows.
 pub const COLLECTION: &str = "biometric_collection";
 pub const ERASURE: &str = "biometric_erasure";
 
+/// What became of biometrics.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Attach,
@@ -122,11 +123,7 @@ impl<'a> Event<'a> {
             ("recorded_at", Some(&recorded_at)),
             ("text_digest", text.as_deref()),
         ];
-        let pairs = pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect::<Vec<_>>();
-        event_digest(installation, self.kind.accessor().as_str(), &pairs)
+        event::digest(installation, self.kind.accessor().as_str(), &pairs)
     }
 
     /// Stores the readable row of an event that was appended. Runs inside the call's snapshot.
@@ -151,7 +148,7 @@ impl<'a> Event<'a> {
 
 /// The event that a row holds which begins with the columns of the history but the access id, in the table's order.
 pub fn stored(rows: &Rows, at: usize) -> Option<Event<'_>> {
-    let moment = |column| rows.datum(at, column).map(|at| at.value() as i64);
+    let moment = |column| rows.moment(at, column);
     let text = match rows.bytes(at, 12) {
         None => None,
         Some(bytes) => Some(bytes.try_into().ok()?),

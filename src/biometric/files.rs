@@ -21,8 +21,6 @@ pub const WAITING: &str = "waiting";
 /// The application's to destroy.
 const ELSEWHERE: &str = "elsewhere";
 
-/// How long a file that could not be destroyed is left alone before it is tried again.
-const PAUSE_MICROS: i64 = 5_000_000;
 /// How long one call goes on before it leaves the rest to the next one: its snapshot and its locks are not for long.
 const MOST_NANOS: u64 = 5_000_000_000;
 
@@ -36,12 +34,15 @@ static PUT_DOWN: Statement = Statement::write(
     ],
 );
 
+/// One that could not be destroyed is left alone for a tenth of the time it has been here, at least five seconds and an hour at most: trying may mean to
+/// overwrite it. A moment ahead is of a clock that was wrong.
 static DUE: Statement = Statement::read(
     c"SELECT f.access_id, f.candidate_id, f.path, f.trouble, f.xmin::text::bigint, COALESCE(h.generation, 0)
         FROM identity.files_to_destroy f LEFT JOIN identity.biometric_history h ON h.access_id = f.access_id
-       WHERE f.tried_at IS NULL OR f.tried_at NOT BETWEEN $1 AND $2
+       WHERE f.tried_at IS NULL OR f.tried_at > $1
+          OR f.tried_at + GREATEST(interval '5 seconds', LEAST(interval '1 hour', (f.tried_at - f.queued_at) / 10)) <= $1
        ORDER BY f.tried_at NULLS FIRST, f.access_id LIMIT 1000",
-    &[pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID],
+    &[pg_sys::TIMESTAMPTZOID],
 );
 static TRIED: Statement = Statement::write(
     c"UPDATE identity.files_to_destroy SET tried_at = $2, trouble = $3 WHERE access_id = $1",
@@ -127,11 +128,12 @@ pub struct List {
     pub trouble: Option<(i64, String)>,
 }
 
+/// How the list stands.
 pub fn list() -> List {
     let rows = LIST.run(&mut []);
     List {
         waiting: rows.get(0, 1).unwrap_or(0),
-        oldest: rows.datum(0, 2).map(|at| at.value() as i64),
+        oldest: rows.moment(0, 2),
         stuck: rows.get(0, 3).unwrap_or(0),
         trouble: rows.get(0, 4).zip(rows.get(0, 5)),
     }
@@ -148,10 +150,7 @@ pub fn destroy() -> i64 {
 
 fn work_off(keys: &Keys) {
     let began = clock::monotonic_nanos();
-    let now = clock::now();
-    // A moment ahead is of a clock that was wrong.
-    let pause = [now.saturating_sub(PAUSE_MICROS), now].map(|at| Some(pg_sys::Datum::from(at)));
-    let rows = DUE.run(&mut pause.clone());
+    let rows = DUE.run(&mut [Some(pg_sys::Datum::from(clock::now()))]);
     for row in 0..rows.count {
         if clock::monotonic_nanos().saturating_sub(began) > MOST_NANOS {
             break;

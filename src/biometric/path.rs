@@ -7,6 +7,7 @@ use crate::gucs;
 /// As long as the path of a template may be.
 const MAX_PATH_BYTES: usize = 1000;
 
+/// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Place<'a> {
     /// The application's: in no directory of ours, or on no disk.

@@ -16,6 +16,7 @@ static SUBJECT: Statement = Statement::read(
     &[pg_sys::UUIDOID],
 );
 
+/// A subject that is there, and what its biometrics depend on.
 pub struct Found {
     pub standing: Standing,
     pub collected: bool,
@@ -43,7 +44,7 @@ pub fn present(call: &mut Call, candidate: &[u8; 16]) -> Found {
             .unwrap_or(0),
         given: rows.get(0, 5) == Some("given"),
         version: rows.get(0, 6),
-        valid_until: rows.datum(0, 7).map(|until| until.value() as i64),
+        valid_until: rows.moment(0, 7),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What is said of subjects' biometrics must be what was put on the chain, and what subjects have must be what was last recorded of them.
 
-use identity_core::evidence_digest;
 use pgrx::pg_sys;
 
 use super::event::{self, Event};
+use crate::consent::texts;
 use crate::keys::region::Keys;
 use crate::ledger::dropped;
 use crate::ledger::verify::Report;
@@ -71,19 +71,10 @@ static ASTRAY: Statement = Statement::read(
 pub fn check(keys: &Keys, report: &mut Report) {
     check_history(keys, report);
     let lost = LOST.run(&mut []);
-    for id in (0..lost.count).filter_map(|row| lost.get::<i64>(row, 1)) {
-        report.finding(
-            CHECK,
-            &format!("access_id {id}: its readable row is not there"),
-        );
-    }
+    report.events(CHECK, &lost, "its readable row is not there");
     let diverged = DIVERGED.run(&mut []);
-    for subject in (0..diverged.count).filter_map(|row| diverged.get::<&str>(row, 1)) {
-        report.finding(
-            CHECK,
-            &format!("subject {subject}: its biometrics are not what was last recorded"),
-        );
-    }
+    let what = "its biometrics are not what was last recorded";
+    report.subjects(CHECK, &diverged, what);
     let astray = ASTRAY.run(&mut []);
     for id in (0..astray.count).filter_map(|row| astray.get::<i64>(row, 1)) {
         if !dropped::event(id) {
@@ -128,13 +119,6 @@ fn check_history(keys: &Keys, report: &mut Report) {
 }
 
 fn text_fits(event: &Event<'_>, rows: &Rows, at: usize) -> bool {
-    let text = rows.bytes(at, 15).zip(rows.get::<&str>(at, 16));
-    match text {
-        Some((salt, content)) => {
-            let salt: Option<[u8; 16]> = salt.try_into().ok();
-            let computed = salt.map(|salt| evidence_digest(&salt, content));
-            computed.is_some() && computed == event.text
-        }
-        None => event.text.is_none() || rows.get(at, 17) != Some(true),
-    }
+    let text = rows.bytes(at, 15).zip(rows.get(at, 16));
+    texts::fits(event.text, text, rows.get(at, 17) == Some(true))
 }

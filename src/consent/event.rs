@@ -1,14 +1,13 @@
 //! What is recorded of a subject's consent and of where it lives: the readable rows, and their digests on the chain.
 
-use identity_core::vocabulary::AccessorKind;
-use identity_core::{event_digest, moment};
+use identity_core::vocabulary::{AccessorKind, ConsentStatus};
 use pgrx::pg_sys;
 
-use crate::clock::UNIX_EPOCH_MICROS;
+use crate::event::{self, hex, instant};
 use crate::query::{Rows, Statement, bind};
 
 /// The state of a consent that ran out.
-pub const EXPIRED: &str = "expired";
+pub const EXPIRED: &str = ConsentStatus::Expired.as_str();
 
 static CONSENT: Statement = Statement::write(
     c"INSERT INTO identity.consent_history (access_id, candidate_id, recorded_by, recorded_at, evidence_digest, kind, status, version, valid_until, generation)
@@ -116,12 +115,7 @@ impl Event<'_> {
             ("recorded_at", Some(&recorded_at)),
             (text_name, text.as_deref()),
         ];
-        let pairs = shared
-            .iter()
-            .chain(own)
-            .filter_map(|(name, value)| Some((*name, (*value)?)))
-            .collect::<Vec<_>>();
-        event_digest(installation, kind, &pairs)
+        event::digest(installation, kind, &[shared.as_slice(), own].concat())
     }
 }
 
@@ -134,15 +128,7 @@ pub fn stored(rows: &Rows, at: usize) -> Option<Event<'_>> {
     Some(Event {
         candidate: rows.datum(at, 1).map(crate::sql_function::uuid)?,
         recorded_by: rows.get(at, 2)?,
-        recorded_at: rows.datum(at, 3)?.value() as i64,
+        recorded_at: rows.moment(at, 3)?,
         text,
     })
-}
-
-pub fn instant(micros: i64) -> String {
-    moment::text(micros.saturating_add(UNIX_EPOCH_MICROS))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,10 +1,9 @@
 //! One version of a text that subjects agree to: which one is in effect, and its content as it is digested onto the chain.
 
 use identity_core::vocabulary::ConsentKind;
-use identity_core::{event_digest, moment};
 use pgrx::pg_sys;
 
-use crate::clock::UNIX_EPOCH_MICROS;
+use crate::event;
 use crate::query::{Rows, Statement, bind};
 
 /// A version that was to hold at once holds whatever the clock says by now, and so it ends the ones before. A later one that has not begun ends nothing.
@@ -45,7 +44,7 @@ pub fn in_effect(kind: ConsentKind, version: &str, now: i64, given_at: i64) -> O
     ]);
     Some(Template {
         hash: rows.get(0, 1)?,
-        valid_until: rows.datum(0, 2).map(|until| until.value() as i64),
+        valid_until: rows.moment(0, 2),
     })
 }
 
@@ -68,10 +67,7 @@ pub fn all(installation: &[u8; 16]) -> Vec<Recorded> {
 
 fn digest_at(installation: &[u8; 16], rows: &Rows, at: usize) -> Option<Recorded> {
     let text = |column| rows.get::<String>(at, column);
-    let instant = |column| {
-        rows.datum(at, column)
-            .map(|datum| moment::text(datum.value() as i64 + UNIX_EPOCH_MICROS))
-    };
+    let instant = |column| rows.moment(at, column).map(event::instant);
     let members = [
         ("version", text(1)),
         ("kind", text(2)),
@@ -88,9 +84,9 @@ fn digest_at(installation: &[u8; 16], rows: &Rows, at: usize) -> Option<Recorded
     ];
     let pairs = members
         .iter()
-        .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
+        .map(|(name, value)| (*name, value.as_deref()))
         .collect::<Vec<_>>();
-    let digest = event_digest(installation, "consent_version", &pairs);
+    let digest = event::digest(installation, "consent_version", &pairs);
     Some((text(1)?, digest))
 }
 

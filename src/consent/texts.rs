@@ -17,6 +17,17 @@ static KEEP: Statement = Statement::write(
     ],
 );
 
+/// Whether the text that lies beside an event, with its salt, is the one that the event's digest is of. `stays`: whether one that the event has may not be
+/// gone.
+pub fn fits(digest: Option<[u8; 32]>, text: Option<(&[u8], &str)>, stays: bool) -> bool {
+    let Some((salt, content)) = text else {
+        return digest.is_none() || !stays;
+    };
+    let salt: Option<[u8; 16]> = salt.try_into().ok();
+    let computed = salt.map(|salt| evidence_digest(&salt, content));
+    computed.is_some() && computed == digest
+}
+
 pub struct Text {
     salt: [u8; 16],
     content: String,

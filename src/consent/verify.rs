@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use identity_core::evidence_digest;
 use pgrx::pg_sys;
 
 use super::event::{self, Consent, Event};
-use super::template;
+use super::{template, texts};
 use crate::keys::region::Keys;
 use crate::ledger::dropped;
 use crate::ledger::verify::Report;
@@ -104,7 +103,7 @@ pub fn check(keys: &Keys, report: &mut Report) {
             kind: rows.get(at, 10)?,
             status: rows.get(at, 11)?,
             version: rows.get(at, 12),
-            valid_until: rows.datum(at, 13).map(|until| until.value() as i64),
+            valid_until: rows.moment(at, 13),
             generation: rows.get(at, 14)?,
         };
         Some(event.consent_digest(&keys.installation, &consent))
@@ -113,27 +112,14 @@ pub fn check(keys: &Keys, report: &mut Report) {
         Some(event.eu_digest(&keys.installation, rows.get(at, 10)?))
     });
     let lost = LOST.run(&mut []);
-    for id in (0..lost.count).filter_map(|row| lost.get::<i64>(row, 1)) {
-        report.finding(
-            CHECK,
-            &format!("access_id {id}: its readable row is not there"),
-        );
-    }
+    report.events(CHECK, &lost, "its readable row is not there");
     let premature = PREMATURE.run(&mut []);
-    for id in (0..premature.count).filter_map(|row| premature.get::<i64>(row, 1)) {
-        report.finding(
-            CHECK,
-            &format!("access_id {id}: no consent ran out that was given until then"),
-        );
-    }
+    let what = "no consent ran out that was given until then";
+    report.events(CHECK, &premature, what);
     for statement in [&UNFOUNDED, &DIVERGED] {
-        let rows = statement.run(&mut []);
-        for subject in (0..rows.count).filter_map(|row| rows.get::<&str>(row, 1)) {
-            report.finding(
-                CHECK,
-                &format!("subject {subject}: its consent is not what was last recorded"),
-            );
-        }
+        let subjects = statement.run(&mut []);
+        let what = "its consent is not what was last recorded";
+        report.subjects(CHECK, &subjects, what);
     }
     report.close(CHECK, "versions, subjects and records agree");
 }
@@ -204,15 +190,8 @@ fn check_events(
     }
 }
 
-/// A text that is there must be the one digested; only an erasure takes it away.
+/// Only an erasure takes a text away.
 fn text_fits(event: &Event<'_>, rows: &Rows, at: usize) -> bool {
-    let text = rows.bytes(at, 7).zip(rows.get::<&str>(at, 8));
-    let computed = text.map(|(salt, content)| {
-        let salt: Option<[u8; 16]> = salt.try_into().ok();
-        salt.map(|salt| evidence_digest(&salt, content))
-    });
-    match computed {
-        Some(computed) => computed == event.text && event.text.is_some(),
-        None => event.text.is_none() || rows.get(at, 9) != Some(true),
-    }
+    let text = rows.bytes(at, 7).zip(rows.get(at, 8));
+    texts::fits(event.text, text, rows.get(at, 9) == Some(true))
 }

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use super::erase::{Ground, Wanted, erase};
 use super::receipt::receipt;
-use super::record::{Standing, by_id};
+use super::record::{Request, by_id};
 use super::request::PURPOSE;
 use crate::call::Call;
 use crate::json_text::jsonb;
@@ -41,7 +41,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     jsonb(&answer.unwrap_or_else(|| error::fault("an erasure has no receipt")))
 }
 
-fn fulfil(call: &mut Call, keys: &Keys, asked: &Standing, authority: &str) {
+fn fulfil(call: &mut Call, keys: &Keys, asked: &Request, authority: &str) {
     let subject =
         look(call, &asked.candidate).unwrap_or_else(|| call.refuse(Reason::SubjectUnavailable));
     let policy = in_effect(subject.vertical, Kind::General);

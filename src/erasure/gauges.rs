@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::clock;
-use crate::query::{Statement, connected};
+use crate::query::{Rows, Statement, connected};
 
 static OPEN: Statement = Statement::read(
     c"SELECT pg_catalog.count(*), pg_catalog.min(requested_at), pg_catalog.count(*) FILTER (WHERE due_at < $1)
@@ -21,6 +21,7 @@ pub struct Waiting {
     pub oldest: Option<i64>,
 }
 
+/// How erasures stand as a whole.
 pub struct Gauges {
     pub open: Waiting,
     /// Those of the open ones that should have been done by now.
@@ -33,9 +34,9 @@ pub fn gauges() -> Gauges {
     connected(|| {
         let open = OPEN.run(&mut [Some(pg_sys::Datum::from(clock::now()))]);
         let unscrubbed = UNSCRUBBED.run(&mut []);
-        let waiting = |rows: &crate::query::Rows| Waiting {
+        let waiting = |rows: &Rows| Waiting {
             count: rows.get(0, 1).unwrap_or(0),
-            oldest: rows.datum(0, 2).map(|at| at.value() as i64),
+            oldest: rows.moment(0, 2),
         };
         Gauges {
             overdue: open.get(0, 3).unwrap_or(0),

@@ -5,10 +5,10 @@ use pgrx::pg_sys;
 
 use super::wal;
 use crate::biometric;
-use crate::consent::event::{hex, instant};
+use crate::event::{hex, instant};
 use crate::gucs;
 use crate::json_text::{object, quoted};
-use crate::query::{Rows, Statement, bind};
+use crate::query::{Statement, bind};
 use crate::sql_function::uuid;
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
@@ -24,7 +24,8 @@ static DONE: Statement = Statement::read(
 pub fn receipt(candidate: &[u8; 16]) -> Option<String> {
     let rows = DONE.run(&mut [bind(pgrx::Uuid::from_bytes(*candidate))]);
     let installation = rows.datum(0, 13).map(uuid)?;
-    let scrubbed_at = moment(&rows, 11);
+    let moment = |column| rows.moment(0, column);
+    let scrubbed_at = moment(11);
     let lsn = rows.datum(0, 12).map(|lsn| lsn.value() as u64);
     let text = |column| rows.get::<&str>(0, column).map(quoted);
     let number = |column| rows.get::<i32>(0, column).map(|number| number.to_string());
@@ -46,9 +47,9 @@ pub fn receipt(candidate: &[u8; 16]) -> Option<String> {
         ),
         ("reason", text(2)),
         ("authority", text(3)),
-        ("requested_at", time(moment(&rows, 4))),
-        ("due_at", time(moment(&rows, 5))),
-        ("erased_at", time(moment(&rows, 6))),
+        ("requested_at", time(moment(4))),
+        ("due_at", time(moment(5))),
+        ("erased_at", time(moment(6))),
         // Beyond what a number of JSON holds exactly.
         (
             "access_id",
@@ -95,8 +96,4 @@ fn wal_honesty(scrubbed: Option<u64>) -> String {
         ("wal_recycle", wal::recycles().to_string()),
         ("residue", residue.to_string()),
     ])
-}
-
-fn moment(rows: &Rows, column: i32) -> Option<i64> {
-    rows.datum(0, column).map(|at| at.value() as i64)
 }

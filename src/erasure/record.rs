@@ -3,7 +3,7 @@
 use identity_core::{event_digest, subject_digest};
 use pgrx::pg_sys;
 
-use crate::consent::event::{hex, instant};
+use crate::event::{hex, instant};
 use crate::query::{Rows, Statement, bind};
 use crate::sql_function::uuid;
 
@@ -53,8 +53,8 @@ static ADD_DONE: Statement = Statement::write(
     ],
 );
 
-/// What stands of a request beside its dates.
-pub struct Standing {
+/// A request as far as anybody decides by it.
+pub struct Request {
     pub request: [u8; 16],
     pub candidate: [u8; 16],
     pub reason: String,
@@ -62,17 +62,17 @@ pub struct Standing {
 }
 
 /// The request of a subject that was not refused; there is one at most. Runs inside the call's snapshot.
-pub fn standing(candidate: &[u8; 16]) -> Option<Standing> {
+pub fn standing(candidate: &[u8; 16]) -> Option<Request> {
     found(&STANDING.run(&mut [bind(pgrx::Uuid::from_bytes(*candidate))]))
 }
 
 /// The request of this id. Runs inside the call's snapshot.
-pub fn by_id(request: &[u8; 16]) -> Option<Standing> {
+pub fn by_id(request: &[u8; 16]) -> Option<Request> {
     found(&BY_ID.run(&mut [bind(pgrx::Uuid::from_bytes(*request))]))
 }
 
-fn found(rows: &Rows) -> Option<Standing> {
-    Some(Standing {
+fn found(rows: &Rows) -> Option<Request> {
+    Some(Request {
         request: rows.datum(0, 1).map(uuid)?,
         candidate: rows.datum(0, 2).map(uuid)?,
         reason: rows.get(0, 3)?,

@@ -85,10 +85,9 @@ pub fn clear(subjects: &[([u8; 16], &str)], at: i64) -> Vec<Cleared> {
     cleared
 }
 
-/// Subjects that were erased and of whom there is something again. Runs inside a call's snapshot.
-pub fn returned() -> Vec<String> {
-    let rows = RETURNED.run(&mut []);
-    (0..rows.count).filter_map(|row| rows.get(row, 1)).collect()
+/// Subjects that were erased and of whom there is something again: their ids, as text. Runs inside a call's snapshot.
+pub fn returned() -> Rows {
+    RETURNED.run(&mut [])
 }
 
 fn cleared(rows: &Rows, row: usize) -> Option<Cleared> {

@@ -8,7 +8,7 @@ use super::stores;
 use crate::keys::region::Keys;
 use crate::ledger::dropped;
 use crate::ledger::verify::Report;
-use crate::query::{Rows, Statement};
+use crate::query::{Rows, Statement, bind};
 use crate::sql_function::uuid;
 
 const CHECK: &str = "erasures";
@@ -51,8 +51,8 @@ static UNFOUNDED: Statement = Statement::read(
 pub fn check(keys: &Keys, report: &mut Report) {
     let mut last = None;
     loop {
-        let rows =
-            REQUESTS.run(&mut [last.and_then(|id| crate::query::bind(pgrx::Uuid::from_bytes(id)))]);
+        let after = last.and_then(|id| bind(pgrx::Uuid::from_bytes(id)));
+        let rows = REQUESTS.run(&mut [after]);
         for at in 0..rows.count {
             last = rows.datum(at, 1).map(uuid);
             let id = rows.get::<pgrx::Uuid>(at, 1).map(|id| id.to_string());
@@ -74,25 +74,12 @@ pub fn check(keys: &Keys, report: &mut Report) {
         }
     }
     let lost = LOST.run(&mut []);
-    for id in (0..lost.count).filter_map(|row| lost.get::<i64>(row, 1)) {
-        report.finding(
-            CHECK,
-            &format!("access_id {id}: no request tells of what was recorded"),
-        );
-    }
+    report.events(CHECK, &lost, "no request tells of what was recorded");
     let unfounded = UNFOUNDED.run(&mut []);
-    for subject in (0..unfounded.count).filter_map(|row| unfounded.get::<&str>(row, 1)) {
-        report.finding(
-            CHECK,
-            &format!("subject {subject}: it is marked as erased, and no erasure was recorded"),
-        );
-    }
-    for subject in stores::returned() {
-        report.finding(
-            CHECK,
-            &format!("subject {subject}: it was erased, and something of it is there"),
-        );
-    }
+    let what = "it is marked as erased, and no erasure was recorded";
+    report.subjects(CHECK, &unfounded, what);
+    let what = "it was erased, and something of it is there";
+    report.subjects(CHECK, &stores::returned(), what);
     report.close(CHECK, "erased subjects, requests and records agree");
 }
 
@@ -173,6 +160,5 @@ fn ids(rows: &Rows, at: usize) -> Option<([u8; 16], [u8; 16])> {
 }
 
 fn moment(rows: &Rows, at: usize, column: i32) -> i64 {
-    rows.datum(at, column)
-        .map_or(i64::MIN, |at| at.value() as i64)
+    rows.moment(at, column).unwrap_or(i64::MIN)
 }

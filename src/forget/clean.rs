@@ -19,7 +19,7 @@ use super::{order, statements};
 use crate::arrays::{Element, array};
 use crate::query::{Made, bind, connected, with_latest_snapshot};
 use crate::sql_function::uuid;
-use crate::subtransaction;
+use crate::{error, subtransaction};
 
 /// A registered table, and how many of its rows were cleaned.
 pub struct Cleaned {
@@ -149,12 +149,8 @@ fn tell(table: &str, failure: Failure) {
             "it is gone, or not a table any more that can be cleaned",
         ),
     };
-    // SAFETY: a static buffer of five characters.
-    let code = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(state as i32)) };
     let table = table.replace(char::is_control, "?");
-    let line = format!(
-        "registered table {table}: {why} (SQLSTATE {})",
-        code.to_string_lossy()
-    );
+    let code = error::sqlstate(state);
+    let line = format!("registered table {table}: {why} (SQLSTATE {code})");
     ErrorReport::new(state, line, "identity_pgx").report(PgLogLevel::LOG_SERVER_ONLY);
 }

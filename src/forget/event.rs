@@ -1,9 +1,8 @@
 //! What is recorded when a table is put on the register and taken off it: the readable row, and its digest on the chain.
 
-use identity_core::{event_digest, moment};
 use pgrx::pg_sys;
 
-use crate::clock::UNIX_EPOCH_MICROS;
+use crate::event::{self, instant};
 use crate::query::{Rows, Statement, bind};
 
 static KEEP: Statement = Statement::write(
@@ -15,6 +14,7 @@ static KEEP: Statement = Statement::write(
     ],
 );
 
+/// A registration or its end, as `forget_history` has it.
 pub struct Event<'a> {
     /// Qualified, and quoted where needed.
     pub relation: &'a str,
@@ -38,7 +38,7 @@ impl Event<'_> {
         };
         let oid = self.oid.to_u32().to_string();
         let ends = self.ends.map(|id| id.to_string());
-        let changed_at = moment::text(self.changed_at.saturating_add(UNIX_EPOCH_MICROS));
+        let changed_at = instant(self.changed_at);
         let pairs = [
             ("relation", Some(self.relation)),
             ("relation_oid", Some(oid.as_str())),
@@ -49,11 +49,7 @@ impl Event<'_> {
             ("changed_by", Some(self.changed_by)),
             ("changed_at", Some(changed_at.as_str())),
         ];
-        let present = pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect::<Vec<_>>();
-        event_digest(installation, kind, &present)
+        event::digest(installation, kind, &pairs)
     }
 
     /// Stores the readable row of an event that was appended. Runs inside the call's snapshot.
@@ -83,7 +79,7 @@ impl Event<'_> {
             columns: rows.get(row, 7),
             ends: (registration != access_id).then_some(registration),
             changed_by: rows.get(row, 8)?,
-            changed_at: rows.datum(row, 9)?.value() as i64,
+            changed_at: rows.moment(row, 9)?,
         })
     }
 }

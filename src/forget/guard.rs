@@ -21,6 +21,7 @@ static IN_PROGRESS: AtomicBool = AtomicBool::new(false);
 pub struct Guard(());
 
 impl Guard {
+    /// Until it is dropped.
     pub fn new() -> Self {
         IN_PROGRESS.store(true, Ordering::Relaxed);
         Self(())

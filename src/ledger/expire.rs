@@ -8,12 +8,12 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use identity_core::event_digest;
-use identity_core::moment;
 use identity_core::vocabulary::AccessorKind;
 use pgrx::pg_sys;
 
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
+use crate::event::instant;
 use crate::json_text::{jsonb, object, quoted};
 use crate::keys::region::Keys;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
@@ -85,10 +85,7 @@ impl Month {
             ("rows", &self.rows.to_string()),
             ("last_batch", &self.last_batch.to_string()),
             ("tree_size", &self.tree_size.to_string()),
-            (
-                "expired_at",
-                &moment::text(at.saturating_add(UNIX_EPOCH_MICROS)),
-            ),
+            ("expired_at", &instant(at)),
         ];
         event_digest(installation, AccessorKind::LogExpire.as_str(), &pairs)
     }

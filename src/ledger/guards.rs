@@ -28,6 +28,8 @@ static UNGUARDED: Statement = Statement::read(
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'append_only' AND t.tgenabled = 'A')
           OR c.relname = 'purpose_versions' AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'supersede_only' AND t.tgenabled = 'A')
+          OR c.relname = 'erasure_requests' AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'forward_only' AND t.tgenabled = 'A')
           OR c.relname = 'retention_policies' AND (
                 SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname IN ('checked', 'recorded') AND t.tgenabled = 'A') <> 2
           OR NOT (c.relrowsecurity AND c.relforcerowsecurity)

@@ -1,7 +1,5 @@
 //! What `ledger_verify` asks: are the retention policies the ones that their recorded changes make?
 
-use pgrx::pg_sys;
-
 use super::change::Change;
 use crate::keys::region::Keys;
 use crate::ledger::dropped;
@@ -86,9 +84,7 @@ fn digest(installation: &[u8; 16], rows: &Rows, row: usize) -> Option<[u8; 32]> 
         kind: rows.get(row, 4)?,
         set: rows.get(row, 6).zip(rows.get(row, 7)),
         by: rows.get(row, 8)?,
-        at: rows
-            .datum(row, 9)
-            .map(|at: pg_sys::Datum| at.value() as i64)?,
+        at: rows.moment(row, 9)?,
     };
     (rows.get(row, 5) == Some(change.state())).then(|| change.digest(installation))
 }

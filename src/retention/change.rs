@@ -4,13 +4,13 @@
 
 use identity_core::reason::Reason;
 use identity_core::vocabulary::{AccessorKind, Vertical};
-use identity_core::{event_digest, moment};
 use pgrx::pg_sys;
 
 use super::policy::Kind;
 use crate::bucket;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
+use crate::event::{self, instant};
 use crate::purpose::change::restoring;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Fate;
@@ -157,7 +157,7 @@ impl Change<'_> {
 
     pub fn digest(&self, installation: &[u8; 16]) -> [u8; 32] {
         let number = self.number.to_string();
-        let at = moment::text(self.at.saturating_add(UNIX_EPOCH_MICROS));
+        let at = instant(self.at);
         let days = self.set.map(|(days, _)| days.to_string());
         let pairs = [
             ("change_no", Some(number.as_str())),
@@ -169,11 +169,7 @@ impl Change<'_> {
             ("changed_by", Some(self.by)),
             ("changed_at", Some(&at)),
         ];
-        let pairs = pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect::<Vec<_>>();
-        event_digest(installation, AccessorKind::RetentionPolicy.as_str(), &pairs)
+        event::digest(installation, AccessorKind::RetentionPolicy.as_str(), &pairs)
     }
 
     fn keep(&self, access_id: i64) {

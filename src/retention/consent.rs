@@ -90,6 +90,7 @@ pub fn due(range: &Range, most: i64) -> Vec<Due> {
     due_of(&rows)
 }
 
+/// Those of one kind of consent together.
 pub fn end(call: &mut Call, keys: &Keys, due: &[Due]) -> Ended {
     let candidates = due.iter().map(|due| due.candidate).collect::<Vec<_>>();
     let now = clock::now();
@@ -128,7 +129,7 @@ fn expire(call: &mut Call, keys: &Keys, of: &Of, candidates: &[[u8; 16]], now: i
             kind: of.kind.as_str(),
             status: EXPIRED,
             version: rows.get(row, 4),
-            valid_until: rows.datum(row, 5).map(|until| until.value() as i64),
+            valid_until: rows.moment(row, 5),
             generation,
         };
         let line = Line {

@@ -23,6 +23,7 @@ static SUBJECTS: Statement = Statement::read(
     ],
 );
 
+/// The subjects of one vertical.
 pub struct OfVertical {
     pub vertical: &'static str,
     pub due: i64,
@@ -30,6 +31,7 @@ pub struct OfVertical {
     pub uncovered: i64,
 }
 
+/// How retention stands as a whole.
 pub struct Gauges {
     pub verticals: Vec<OfVertical>,
     pub sweeps: Vec<(Sweep, Option<Progress>)>,

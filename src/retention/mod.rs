@@ -10,4 +10,5 @@ pub mod nightly;
 mod policies;
 pub mod policy;
 mod progress;
+pub mod scrubbing;
 mod sweep;

@@ -3,18 +3,17 @@
 
 use std::time::Duration;
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
 use super::progress::{Progress, is_over_for_tonight, night};
 use super::sweep::{self, Sweep};
 use crate::call::Call;
 use crate::query::{connected, with_latest_snapshot};
-use crate::{clock, keys, worker_process};
+use crate::{clock, error, keys, worker_process};
 
 const SUBJECTS_A_ROUND: i32 = 1000;
 /// After a batch that failed, and until subjects are tried again that somebody was changing.
-const PAUSE: Duration = Duration::from_secs(600);
+pub const PAUSE: Duration = Duration::from_secs(600);
 
 /// What this process remembers of a sweep; what must not be forgotten lies in the table.
 #[derive(Clone, Copy)]
@@ -25,6 +24,7 @@ struct Turn {
     paused_until: u64,
 }
 
+/// The sweeps of a night, as far as this process has come with each.
 pub struct Night([Turn; Sweep::ALL.len()]);
 
 impl Night {
@@ -39,7 +39,8 @@ impl Night {
 
     /// Takes one batch of the first sweep that has one for tonight; false if there is none. While keys are locked it waits.
     pub fn round(&mut self) -> bool {
-        if keys::active().is_none() {
+        // In a transaction: whose keys they are is looked up in the catalog after any table was changed.
+        if worker_process::in_transaction(|| keys::active().is_none()) {
             return false;
         }
         let tonight = night(clock::now());
@@ -109,17 +110,13 @@ fn report(sweep: Sweep, pass: &Progress) {
 }
 
 /// Never the words of the error, which may quote a value.
-fn complain(what: &str, code: PgSqlErrorCode) {
-    // SAFETY: the code's five characters, in a buffer of PostgreSQL's.
-    let state = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
-    pgrx::warning!(
-        "identity_pgx: {what} with SQLSTATE {}, and is tried again in ten minutes",
-        state.to_string_lossy()
-    );
+pub fn complain(what: &str, code: PgSqlErrorCode) {
+    let state = error::sqlstate(code);
+    pgrx::warning!("identity_pgx: {what} with SQLSTATE {state}, and is tried again in ten minutes");
 }
 
 /// A moment on the monotonic clock.
-fn after(pause: Duration) -> u64 {
+pub fn after(pause: Duration) -> u64 {
     let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
     clock::monotonic_nanos().saturating_add(pause)
 }

@@ -6,9 +6,11 @@ use pgrx::pg_sys;
 use super::policy::{Kind, Policy, in_effect};
 use crate::query::bind;
 
+/// Every vertical, in the order of `Vertical::ALL`, with its policy.
 pub struct Policies(Vec<(Vertical, Option<Policy>)>);
 
 impl Policies {
+    /// For a sweep that goes by none.
     pub fn none() -> Self {
         Self(Vec::new())
     }

@@ -34,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// Biometrics are destroyed three years after the last interaction at the latest, whatever a schedule says.
+    /// Biometrics are destroyed three years after they were collected at the latest, whatever a schedule says.
     pub const fn most_days(self) -> i32 {
         match self {
             Self::General => 36_500,
@@ -43,6 +43,7 @@ impl Kind {
     }
 }
 
+/// How long, and on whose word.
 pub struct Policy {
     pub days: i32,
     /// The schedule that it was published under: a consent version of kind retention_schedule.

@@ -45,7 +45,7 @@ impl Progress {
     /// Runs inside a call's snapshot; `None` if the sweep never ran.
     pub fn load(sweep: Sweep) -> Option<Self> {
         let rows = LOAD.run(&mut [bind(sweep.name())]);
-        let moment = |column| rows.datum(0, column).map(|at| at.value() as i64);
+        let moment = |column| rows.moment(0, column);
         Some(Self {
             cursor: rows.datum(0, 1).map(uuid),
             policies: rows.get(0, 2)?,

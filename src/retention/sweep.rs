@@ -24,8 +24,10 @@ sql_function!(retention_sweep, pg_finfo_retention_sweep, retention);
 sql_function!(consent_sweep, pg_finfo_consent_sweep, consents);
 sql_function!(biometric_sweep, pg_finfo_biometric_sweep, biometrics);
 
+/// Of one batch: the locks of all are held until its transaction ends.
 pub const MOST_SUBJECTS: i32 = 10_000;
 
+/// What ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
     Consent,
@@ -45,6 +47,7 @@ impl Sweep {
         }
     }
 
+    /// What its access rows are.
     pub const fn kind(self) -> AccessorKind {
         match self {
             Self::Consent => AccessorKind::ConsentExpiry,

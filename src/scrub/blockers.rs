@@ -2,10 +2,9 @@
 
 use std::ffi::CStr;
 
-use identity_core::moment;
 use pgrx::pg_sys;
 
-use crate::clock::UNIX_EPOCH_MICROS;
+use crate::event::instant;
 use crate::json_text::{object, quoted};
 use crate::query::Statement;
 
@@ -110,8 +109,6 @@ fn holds(xid: Option<pg_sys::TransactionId>, limit: pg_sys::TransactionId) -> bo
 }
 
 fn holder(kind: &str, named: &str, name: String, since: Option<i64>) -> String {
-    let since = since.map_or("null".to_owned(), |at| {
-        quoted(&moment::text(at.saturating_add(UNIX_EPOCH_MICROS)))
-    });
+    let since = since.map_or("null".to_owned(), |at| quoted(&instant(at)));
     object([("kind", quoted(kind)), (named, name), ("since", since)])
 }

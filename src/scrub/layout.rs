@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use pgrx::pg_sys;
 
+/// The bytes of a page.
 pub const PAGE: usize = pg_sys::BLCKSZ as usize;
 /// Where the header has pd_lower, pd_upper and pd_special, and where it ends: the same since PostgreSQL 7.3.
 const LOWER: usize = 12;

@@ -11,5 +11,4 @@ mod page;
 mod pass;
 mod progress;
 mod relation;
-pub mod rounds;
-mod run;
+pub mod run;

@@ -57,6 +57,7 @@ static FORGET: Statement = Statement::write(
     &[pg_sys::INT8OID],
 );
 
+/// The pass that is under way.
 #[derive(Clone, Copy)]
 pub struct Pass {
     number: i64,
@@ -107,6 +108,7 @@ impl Pass {
         short(self.horizon)
     }
 
+    /// Adds to what the pass has looked at and rewritten.
     pub fn count(&self, looked_at: i64, rewritten: i64) {
         COUNT.run(&mut [bind(self.number), bind(looked_at), bind(rewritten)]);
     }

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use crate::forget;
 use crate::query::{Rows, Statement, bind};
 
+/// What a relation of the pass is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Heap,
@@ -14,6 +15,7 @@ pub enum Kind {
     Other,
 }
 
+/// How far a relation has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Pages,
@@ -22,6 +24,7 @@ pub enum State {
     Done,
 }
 
+/// One relation of the pass.
 pub struct Progress {
     ordinal: i32,
     pub relation: pg_sys::Oid,
@@ -40,8 +43,8 @@ pub struct Progress {
     pub dead: Option<(u32, u16)>,
 }
 
-/// `$1`: the tables of ours in which something about subjects lies; `$2`: those that applications registered. A registered table stands for its partitions and children. What belongs to a
-/// session, or has no pages, is not gone over.
+/// `$1`: the tables of ours in which something about subjects lies; `$2`: those that applications registered. A registered table stands for its
+/// partitions and children. What belongs to a session, or has no pages, is not gone over.
 static BEGIN: Statement = Statement::write(
     c"INSERT INTO identity.scrub_progress (ordinal, relation, name, kind, of_table, has_entries, state)
       WITH RECURSIVE registered (oid) AS (
@@ -144,6 +147,7 @@ fn one(rows: &Rows, row: usize) -> Option<Progress> {
 }
 
 impl Progress {
+    /// Notes how far it has come.
     pub fn write(&self) {
         let state = match self.state {
             State::Pages => "pages",

@@ -6,7 +6,6 @@ use pgrx::pg_sys;
 use super::progress::{self, Kind, Progress, State as Of};
 use super::relation::{self, Work};
 use super::{blockers, pass};
-use crate::biometric::files;
 use crate::caller::Caller;
 use crate::json_text::{jsonb, object, quoted};
 use crate::query::{connected, with_latest_snapshot};
@@ -66,8 +65,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     if max_pages < 1 {
         error::raise(Reason::BadArgument);
     }
-    let files = files::destroy();
-    jsonb(&scrub(i64::from(max_pages)).text(files))
+    jsonb(&scrub(i64::from(max_pages)).text())
 }
 
 /// Looks at up to `max_pages` pages. Needs a transaction that can write, and neither SPI nor keys.
@@ -173,8 +171,8 @@ impl Answer {
         }
     }
 
-    /// As a JSON object, with the number of uploaded files that are still to be destroyed.
-    fn text(&self, files: i64) -> String {
+    /// As a JSON object.
+    fn text(&self) -> String {
         let names =
             |names: &[String]| list(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>());
         let state = match self.state {
@@ -190,7 +188,6 @@ impl Answer {
             ("pages", self.looked_at.to_string()),
             ("rewritten", self.rewritten.to_string()),
             ("left", self.left.to_string()),
-            ("files", files.to_string()),
             ("scrubbed", self.scrubbed.to_string()),
             ("blocked_by", list(&self.blocked_by)),
             ("locked", names(&self.locked)),

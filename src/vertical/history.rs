@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 
 use crate::call::Call;
 use crate::clock;
+use crate::event::hex;
 use crate::keys::region::Keys;
 use crate::query::{Statement, bind};
 use crate::record::Fate;
@@ -116,7 +117,7 @@ pub fn digest(
             event_digest(installation, "vertical_escalation", &pairs)
         }
         Cause::Review { note } => {
-            let note = note.map(|byte| format!("{byte:02x}")).concat();
+            let note = hex(note);
             let pairs = [&common[..], &[("note_digest", &note)]].concat();
             event_digest(installation, "vertical_review", &pairs)
         }

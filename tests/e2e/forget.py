@@ -6,12 +6,11 @@ import re
 from psycopg.rows import dict_row
 
 from consent import template
+from erasure import AUTHORISE, VERTICALS
 from vault import read, refused
 
 REGISTER = "SELECT identity.forget_register(%s::regclass, %s::name, %s::text, %s::name[])"
 UNREGISTER = "SELECT identity.forget_unregister(%s::regclass)"
-AUTHORISE = "SELECT identity.erasure_authorise(%s::uuid, %s::text)"
-VERTICALS = ("unknown", "general", "healthcare", "finance", "other")
 _serial = itertools.count(1)
 
 

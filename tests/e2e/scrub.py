@@ -8,6 +8,7 @@ from psycopg.types.json import Jsonb
 
 from cluster import run_as_owner, wait_until
 from consent import template
+from erasure import AUTHORISE, REQUEST
 from vault import FIELDS, uuid7
 
 IMPORT = "SELECT identity._import_subject(%s, %s, %s, %s)"
@@ -108,8 +109,8 @@ def may_erase(vault) -> str:
 def erase(vault, ids, authority: str) -> None:
     with vault.gateway() as gateway, vault.connect(vault.worker) as worker:
         for id in ids:
-            request = gateway.execute("SELECT identity.erasure_request(%s, 'rtbf_request')", (id,)).fetchone()[0]
-            worker.execute("SELECT identity.erasure_authorise(%s, %s)", (request, authority))
+            request = gateway.execute(REQUEST, (id, "rtbf_request")).fetchone()[0]
+            worker.execute(AUTHORISE, (request, authority))
 
 
 def scrub(conn, max_pages: int = 10_000) -> dict:

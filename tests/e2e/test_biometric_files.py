@@ -345,6 +345,22 @@ def test_file_that_cannot_go_keeps_no_other_waiting(server, sender):
     server.gone(blocked)
 
 
+def test_file_that_cannot_go_for_long_is_tried_less_often(server, sender):
+    subject, path = uploaded(server, sender)
+    path.chmod(0o400)
+    erase(server.vault, subject)
+    server.stuck(subject)
+    tried = "SELECT tried_at FROM identity.files_to_destroy"
+    # As if it had been there for ten minutes: the next time is a minute after the last.
+    server.vault.sql("UPDATE identity.files_to_destroy SET queued_at = queued_at - interval '10 minutes'")
+    last = server.vault.sql(tried)
+    time.sleep(7)
+    assert server.vault.sql(tried) == last
+    path.chmod(0o600)
+    server.vault.sql("UPDATE identity.files_to_destroy SET tried_at = tried_at - interval '1 minute'")
+    server.gone(path)
+
+
 # -- when ----------------------------------------------------------------------------
 def test_nothing_is_destroyed_before_the_commit_nor_after_a_rollback(server, sender):
     subject, path = uploaded(server, sender)

@@ -1,8 +1,10 @@
 """Whoever owns the database can rewrite what was recorded of biometrics; the verifier says where."""
 
+import psycopg
 import pytest
 
 from biometric import attach, collected, consenting, erase, policy
+from cluster import BINDIR, run_as_owner
 from consent import template
 
 TABLES = ("biometric_history", "subject_texts", "files_to_destroy")
@@ -134,16 +136,12 @@ def test_missing_guard_is_found(vault, table):
 @pytest.mark.parametrize("statement", ["UPDATE {t} SET generation = 0", "DELETE FROM {t}", "TRUNCATE {t}"])
 @pytest.mark.parametrize("role", ["replica", "origin"])
 def test_history_cannot_be_changed_even_by_a_superuser_by_accident(vault, statement, role):
-    import psycopg
-
     with vault.admin.transaction(force_rollback=True), pytest.raises(psycopg.errors.InsufficientPrivilege):
         vault.sql(f"SET LOCAL session_replication_role = {role}")
         vault.sql(statement.format(t="identity.biometric_history"))
 
 
 def test_dump_carries_the_history(vault, gateway):
-    from cluster import BINDIR, run_as_owner
-
     policy(vault)
     subject = consenting(vault, gateway)
     attach(gateway, subject, "s3://dumped/1")

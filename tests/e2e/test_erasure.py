@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from cluster import wait_until
 from consent import CONSENT, record, template
 from erasure import (
     AUTHORISE,
@@ -103,7 +104,8 @@ def test_authority_must_be_the_policys(vault, gateway, worker, authority):
     subject = vault.subject()
     request_id = request(gateway, subject)
     schedule(vault)
-    template(vault, "general", version="v1.general") if not vault.sql("SELECT 1 FROM identity.consent_versions WHERE version = 'v1.general'") else None
+    if not vault.sql("SELECT 1 FROM identity.consent_versions WHERE version = 'v1.general'"):
+        template(vault, "general", version="v1.general")
     refused(worker, AUTHORISE, (request_id, authority), "42501", "authority")
     untouched(vault, gateway, subject)
 
@@ -248,6 +250,19 @@ def test_receipt_says_until_when_backups_and_wal_hold_a_residue(fresh, recycle):
             pytest.fail("WAL never came clean")
 
 
+def test_longer_backups_are_recorded_as_a_weakening(fresh):
+    vault = Vault(fresh({"identity_pgx.backup_retention": "'2d'"}))
+    recorded = "SELECT settings ->> 'backup_retention' AS kept FROM identity.settings_history ORDER BY recorded_at DESC LIMIT 1"
+    for value, kept in (("2d", "2880min"), ("1d", "1440min"), ("3d", "4320min")):
+        vault.sql(f"ALTER SYSTEM SET identity_pgx.backup_retention = '{value}'")
+        vault.cluster.reload()
+        wait_until(lambda: vault.sql(recorded) == [{"kept": kept}], f"{value} on the record")
+    log = vault.cluster.log.read_text()
+    assert log.count("backup_retention is 4320min, which weakens protection") == 1 and "backup_retention is 1440min" not in log
+    assert "backup_retention is 2880min" not in log
+    vault.verify()
+
+
 @pytest.mark.parametrize(
     "query, params",
     [
@@ -332,3 +347,17 @@ def test_status_and_metrics_tell_of_what_waits(fresh):
     assert metrics["identity_erasures", "open"] == 2 and metrics["identity_erasures_overdue",] == 1
     assert metrics["identity_erasures", "unscrubbed"] == 1 and metrics["identity_erasures_oldest_seconds", "open"] > 300_000
     vault.verify("erasures")  # what was dated back by hand is found
+
+
+def test_server_log_does_not_say_who_asked_to_be_erased(fresh):
+    vault = Vault(fresh({"log_statement": "'all'", "log_min_duration_statement": "0"}))
+    subject = vault.subject()
+    authority = schedule(vault)
+    with vault.gateway(options="-c search_path=identity") as gateway, vault.connect(vault.worker, options="-c search_path=identity") as worker:
+        # The first statement of each session, with a literal.
+        request_id = gateway.execute(f"SELECT erasure_request('{subject.id}', 'rtbf_request')").fetchone()[0]
+        worker.execute(f"SELECT erasure_authorise('{request_id}', '{authority}')")
+    with vault.connect(vault.auditor, options="-c search_path=identity") as auditor:
+        auditor.execute(f"SELECT erasure_receipt('{subject.id}'), erasure_status('{subject.id}')")
+    log = vault.cluster.log.read_text()
+    assert str(request_id) not in log and "erasure_request('" not in log and "erasure_receipt('" not in log

@@ -9,7 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 import biometric
-from cluster import BINDIR, run_as_owner
+from cluster import BINDIR, Cluster, run_as_owner
 from consent import record, template
 from erasure import erase, row, there
 from vault import Subject, Vault, uuid7
@@ -36,8 +36,6 @@ def unlisted(vault) -> set[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def own():
-    from cluster import Cluster
-
     cluster = Cluster("t", {"identity_pgx.biometric_classifications": "on"})
     try:
         yield Vault(cluster.start().install())

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluster import Cluster
 from consent import now, record, rfc3339, template
 from erasure import asked, erase, requests, row
 from vault import Vault
@@ -17,8 +18,6 @@ GUARDS = {
 
 @pytest.fixture(scope="module")
 def own():
-    from cluster import Cluster
-
     cluster = Cluster("t")
     try:
         yield Vault(cluster.start().install())
@@ -177,6 +176,13 @@ def test_each_finding_names_what_it_is_about(own, rewritten):
         own.sql("UPDATE identity.subjects SET lawful_basis = NULL, erased_at = now() WHERE candidate_id = %s", (gone["candidate_id"],))
         (finding,) = [f for f in own.findings() if not f["ok"]]
         assert str(gone["request_id"]) in finding["detail"]
+
+
+@pytest.mark.parametrize("trigger", GUARDS["erasure_requests"])
+def test_missing_guard_is_found(own, trigger):
+    with own.admin.transaction(force_rollback=True):
+        own.sql(f"ALTER TABLE identity.erasure_requests DISABLE TRIGGER {trigger}")
+        assert {finding["check_name"] for finding in own.findings() if not finding["ok"]} == {"guards"}
 
 
 def test_a_scrub_is_no_finding(own, rewritten):

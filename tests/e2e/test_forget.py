@@ -1,6 +1,5 @@
 """Registered tables of applications are cleaned when a subject is erased, as their owners and in the same transaction."""
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -8,7 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from forget import AUTHORISE, REGISTER
+from erasure import AUTHORISE
+from forget import REGISTER
+from retention import age, whole
 from vault import read, refused
 
 
@@ -30,6 +31,18 @@ def test_rows_of_the_subject_are_deleted_and_counted(app, subject, other):
     assert app.erase(subject) == {f"{app.schema}.notes": 3, f"{app.schema}.calls": 0}
     assert app.rows(subject) == [] and len(app.rows(other)) == 2
     read(app.gateway, other)
+
+
+def test_many_subjects_at_once_are_counted_apart(app):
+    app.table()
+    subjects = [(app.vault.subject(), n % 4) for n in range(60)]
+    for subject, rows in subjects:
+        app.fill(subject, rows)
+    age(app.vault, [subject for subject, _ in subjects], 500)
+    whole(app.worker)
+    done = app.vault.sql("SELECT candidate_id, forgotten FROM identity.erasure_requests WHERE candidate_id = ANY (%s)", ([subject.id for subject, _ in subjects],))
+    assert {row["candidate_id"]: row["forgotten"] for row in done} == {subject.id: f"{app.schema}.notes={rows}" for subject, rows in subjects}
+    assert app.vault.sql(f"SELECT count(*) AS n FROM {app.schema}.notes") == [{"n": 0}]
 
 
 def test_columns_are_cleared_and_the_rest_stays(app, subject, other):
@@ -93,7 +106,6 @@ def test_the_new_owner_cleans(app, subject):
     app.table()
     app.fill(subject)
     heir = app.vault.login()
-    app.trigger("PERFORM set_config('app.cleaned_by', current_user, false)")
     app.vault.sql(f"GRANT USAGE ON SCHEMA {app.schema} TO {heir}")
     app.vault.sql(f"ALTER TABLE {app.schema}.notes OWNER TO {heir}")
     app.sql("CREATE TABLE app.seen (who name)")

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from forget import AUTHORISE
+from erasure import AUTHORISE
 from vault import read
 
 GROUPS = ["gateway", "zone_onbox", "dba", "approver", "reviewer", "legal", "worker", "auditor"]

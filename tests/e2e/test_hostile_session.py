@@ -211,7 +211,7 @@ def test_lc_messages_does_not_translate_the_reason(vault, gateway):
 
 
 def test_session_cannot_change_our_settings(vault, gateway):
-    for setting in ("database", "allow_dev_keys", "recorder_slots", "require_mtls", "purpose_approval", "service_daily_ceiling"):
+    for setting in ("database", "allow_dev_keys", "recorder_slots", "require_mtls", "purpose_approval", "service_daily_ceiling", "backup_retention"):
         with pytest.raises((psycopg.errors.CantChangeRuntimeParam, psycopg.errors.InsufficientPrivilege)):
             gateway.execute(f"SET identity_pgx.{setting} = DEFAULT")
     with pytest.raises(psycopg.Error):  # the prefix is reserved

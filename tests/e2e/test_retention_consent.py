@@ -1,10 +1,9 @@
 """consent_sweep and biometric_sweep: what ran out is recorded as that, and what is due is destroyed; reads were bound before."""
 
-import psycopg
 import pytest
 
 from consent import history, now, record, rfc3339, state, template
-from retention import age, policy, sweep, sweeping, whole
+from retention import policy, sweep, sweeping, whole
 from vault import read, refused_read
 
 DIGEST = "ab" * 32
@@ -24,7 +23,7 @@ def given(vault, gateway, days_ago: float = 400, kind: str = "general", valid_fo
     return subject, version
 
 
-def collected(vault, gateway, worker_of=None):
+def collected(vault, gateway):
     """A subject with biometrics, under a biometric policy."""
     policy(vault, "general", 1000, kind="biometric")
     subject = vault.subject()

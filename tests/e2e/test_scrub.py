@@ -5,7 +5,7 @@ import pytest
 from cluster import BINDIR, Cluster, run_as_owner, wait_until
 from scrub import Past, amcheck, checkpoint, erase, live_on, may_erase, people, scrub, scrub_all, unscrubbed
 from test_standby import standby_of
-from vault import Vault, read
+from vault import Vault
 
 GONE = {"wal_recycle": "off", "min_wal_size": "'32MB'", "autovacuum": "off"}
 

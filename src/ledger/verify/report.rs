@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use identity_core::replay::Finding;
 
 use crate::answer::{Rows as Answer, value};
+use crate::query::Rows;
 use crate::sql_function::Arguments;
 
 /// Findings that are named; the rest are counted.
@@ -31,6 +32,20 @@ impl Report {
         if self.findings <= MAX_FINDINGS {
             self.answer
                 .push(&[value(check), value(false), value(detail)]);
+        }
+    }
+
+    /// A finding for each event whose access id is in the first column.
+    pub fn events(&mut self, check: &'static str, rows: &Rows, what: &str) {
+        for id in (0..rows.count).filter_map(|row| rows.get::<i64>(row, 1)) {
+            self.finding(check, &format!("access_id {id}: {what}"));
+        }
+    }
+
+    /// A finding for each subject whose id, as text, is in the first column.
+    pub fn subjects(&mut self, check: &'static str, rows: &Rows, what: &str) {
+        for id in (0..rows.count).filter_map(|row| rows.get::<&str>(row, 1)) {
+            self.finding(check, &format!("subject {id}: {what}"));
         }
     }
 
