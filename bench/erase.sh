@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What ending costs: sweeping subjects beside a bare UPDATE of the same columns, resolves while a sweep goes on, and the scrub beside VACUUM FULL.
+# What erasing costs: sweeping subjects beside a bare UPDATE of the same columns, and resolves while a sweep goes on. scrub.sh measures the scrub.
 #
 #   bench/erase.sh [SUBJECTS]     100000 if none is given, in a cluster of its own
 #
@@ -90,25 +90,6 @@ printf '\n%-46s %12s %12s %6s\n' 'what' 'ours' 'beside' 'ratio'
 line 'subjects a second: sweep, bare UPDATE' "$(ratio "$((swept * 1000))" "$took")" "$(ratio "$((SWEPT * 1000))" "$bare")" "$(ratio "$bare" "$took")" 0.3
 printf '%-46s %9s kB %9s kB\n' 'memory of the backend: first batch, most' "$first" "$most"
 
-say 'the scrub'
-scrubbed() { # a whole pass, in ms
-  local before after answer
-  before=$(date +%s%N)
-  for _ in $(seq 1000); do
-    answer=$(sql -c 'SELECT identity.erasure_scrub(1000000)')
-    case $answer in *'"state": "done"'*) break ;; esac
-    sleep 0.1
-  done
-  after=$(date +%s%N)
-  case $answer in *'"state": "done"'*) ;; *) die "the scrub came to no end: $answer" ;; esac
-  echo $(((after - before) / 1000000))
-}
-sql -c 'CHECKPOINT'
-scrub=$(scrubbed)
-sql -c 'CHECKPOINT'
-full=$(ms 'VACUUM FULL public.bare')
-line 'ms: scrub, VACUUM FULL of the same rows' "$scrub" "$full" "$(ratio "$full" "$scrub")" 0.5
-
 # A sweep of the night: a batch a second. And one that goes as fast as it can.
 night() { while sql -o /dev/null -c 'SELECT identity.retention_sweep(1000)' && sleep 1; do :; done; }
 rush() { while sql -o /dev/null -c 'SELECT identity.retention_sweep(1000)'; do :; done; }
@@ -136,5 +117,5 @@ for pace in night rush; do
     rush) line 'resolves/s: during one as fast as it can, without' "$with" "$without" "$kept" 0 ;;
   esac
 done
-findings=$(sql -c 'SELECT check_name, detail FROM identity.ledger_verify() WHERE NOT ok') || die 'ledger_verify failed'
+findings=$(sql -c 'SELECT check_name, detail FROM identity.ledger_verify(true) WHERE NOT ok') || die 'ledger_verify failed'
 [ -z "$findings" ] || die "the log does not verify after the run: $findings"

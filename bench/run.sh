@@ -161,4 +161,5 @@ as_server cat "$HOME_DIR/facts.tsv" "$RESULTS" | python3 "$BENCH_HERE/summary.py
 # ---- erasing, in a cluster of its own: its table follows this one
 drop_home
 trap - EXIT
-exec "$BENCH_HERE/erase.sh" "$ERASED"
+"$BENCH_HERE/erase.sh" "$ERASED"
+BENCH_SUBJECTS=$ERASED exec "$BENCH_HERE/scrub.sh"

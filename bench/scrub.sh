@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # How fast the scrub is, against VACUUM FULL of the same table in the same state: subjects that were all erased a moment ago.
 #
-#   bench/scrub.sh          prints one line: pages SECONDS vacuum_full SECONDS ratio RATIO rewritten PAGES rss_kb KILOBYTES marking SECONDS
+#   bench/scrub.sh          lines go to stdout: what, ours, beside what, ratio
 #
-# `pages` is the pass over the pages; `marking` is the one statement that marks that many requests as scrubbed, which VACUUM FULL has no counterpart of.
+# Marking that many requests as scrubbed is one more statement, which VACUUM FULL has no counterpart of: the second line has it in.
 #
 # BENCH_SUBJECTS (default 100000) is how many; PG_CONFIG and BENCH_DIR are those of run.sh. Both sides begin with the same files and a cold
 # server, and both end with the checkpoint after which the files are clean. Progress goes to stderr.
@@ -61,4 +61,6 @@ say "VACUUM FULL"
 full=$(seconds 'VACUUM FULL identity.subjects')
 rm -f "$SAID"
 awk -v pages="$pages" -v marking="$marking" -v full="$full" -v rewritten="$rewritten" -v rss="$rss" \
-  'BEGIN { printf "pages %s vacuum_full %s ratio %.2f rewritten %s rss_kb %s marking %s\n", pages, full, full / pages, rewritten, rss, marking }'
+  'BEGIN { printf "%-46s %12s %12s %6.2f   at least 0.5\n", "s: scrub of the pages, VACUUM FULL", pages, full, full / pages
+           printf "%-46s %12s %12s %6.2f\n", "s: with the requests marked as scrubbed", pages + marking, full, full / (pages + marking)
+           printf "%-46s %12s\n%-46s %9s kB\n", "pages rewritten", rewritten, "memory of the backend", rss }'
