@@ -242,3 +242,33 @@ def test_policy_that_is_on_no_record_erases_nobody(fresh):
         vault.cluster.unlock()
         sweep(worker)
     assert vault.sql("SELECT erased_at FROM identity.subjects WHERE candidate_id = %s", (subject.id,)) == [{"erased_at": None}]
+
+
+# -- the maintenance process -----------------------------------------------------------
+def test_locks_of_an_owners_code_do_not_stay_in_the_maintenance_process(own, worker, application):
+    """It lives as long as the server: what is piled up in it night by night would take the room of everybody's locks."""
+    application.does("PERFORM pg_advisory_lock(n) FROM generate_series(1, 500) n")
+    policy(own, "general", 30)
+    subject = aged(own, 31)
+    application.execute("INSERT INTO app.notes VALUES (%s, 'x')", (subject.id,))
+    own.sql("UPDATE identity.sweep_progress SET ended_at = now() - interval '2 days', began_at = now() - interval '2 days'")
+    own.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'identity_pgx maintenance'")
+    wait_until(lambda: erased(own, subject) == [True], "the sweep of the night", timeout=60)
+    night_is_over(own)
+    held = "SELECT count(*) AS n FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'identity_pgx maintenance' AND l.locktype = 'advisory'"
+    assert own.sql(held) == [{"n": 0}]
+
+
+def test_status_says_where_to_look_when_a_scrub_does_not_come(own, worker):
+    authority = may_erase(own)
+    ids = people(own.admin, 1)
+    erase(own, ids, authority)
+
+    def hint() -> str | None:
+        return next(row["hint"] for row in own.sql("SELECT * FROM identity.identity_status()") if row["item"] == "unscrubbed erasures")
+
+    assert hint() is None
+    with own.admin.transaction(force_rollback=True):
+        own.sql("ALTER TABLE identity.erasure_requests DISABLE TRIGGER USER")
+        own.sql("UPDATE identity.erasure_requests SET done_at = now() - interval '25 hours' WHERE candidate_id = %s", (ids[0],))
+        assert "erasure_scrub" in hint()
