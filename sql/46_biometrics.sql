@@ -39,8 +39,8 @@ SELECT pg_catalog.pg_extension_config_dump('identity.files_to_destroy', '');
 CREATE INDEX subjects_biometric ON identity.subjects (candidate_id) WHERE biometric_collected_at IS NOT NULL;
 
 -- Whose biometrics have to be destroyed, and why: the one definition. They may be kept as long as the consent to them stands, and no longer than was
--- promised when they were collected.
-CREATE VIEW identity.biometrics_due WITH (security_barrier = true) AS
+-- promised when they were collected. As whoever asks: with its owner's rights a reader of all data (pg_read_all_data) would pass the policies of subjects.
+CREATE VIEW identity.biometrics_due WITH (security_barrier = true, security_invoker = true) AS
     SELECT s.candidate_id,
            CASE WHEN s.biometric_consent_status OPERATOR(pg_catalog.=) 'withdrawn' THEN 'consent_withdrawn'
                 WHEN s.biometric_consent_status OPERATOR(pg_catalog.=) 'given'

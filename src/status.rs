@@ -210,6 +210,9 @@ fn fill(report: &mut Report) {
     report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
 }
 
+/// An erasure that is not scrubbed for this long waits for somebody.
+const MOST_UNSCRUBBED_MICROS: i64 = 24 * 3_600_000_000;
+
 fn erasures(report: &mut Report) {
     let gauges = gauges();
     report.line(
@@ -224,7 +227,11 @@ fn erasures(report: &mut Report) {
         "unscrubbed erasures",
         &format!("{} done, not scrubbed", gauges.unscrubbed.count),
         gauges.unscrubbed.oldest.and_then(timestamp),
-        None,
+        gauges
+            .unscrubbed
+            .oldest
+            .is_some_and(|oldest| clock::now() - oldest > MOST_UNSCRUBBED_MICROS)
+            .then_some("something is in the way of the scrub: identity.erasure_scrub() says what"),
     );
 }
 

@@ -137,8 +137,13 @@ pub fn try_as_client<T>(work: impl FnOnce() -> T) -> Result<T, PgSqlErrorCode> {
         work()
     });
     attach_signal_handlers();
-    // A cancel that came too late must not end what comes next. SAFETY: a flag of this process.
-    unsafe { pg_sys::QueryCancelPending = 0 };
+    // SAFETY: a flag of this process, and locks that it holds beyond its transactions.
+    unsafe {
+        // A cancel that came too late must not end what comes next.
+        pg_sys::QueryCancelPending = 0;
+        // Advisory locks of an application's code, which no end of a transaction gives back. A session's go when it ends; this one does not.
+        pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID);
+    }
     outcome
 }
 

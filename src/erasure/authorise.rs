@@ -61,4 +61,5 @@ fn fulfil(call: &mut Call, keys: &Keys, asked: &Request, authority: &str) {
     if call.allow(erased).is_empty() {
         call.refuse(Reason::SubjectErased);
     }
+    bucket::keep_reads_out(&[asked.candidate]);
 }

@@ -11,19 +11,15 @@ use super::stores;
 use crate::biometric;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
+use crate::error;
 use crate::forget::{Cleaned, clean};
 use crate::keys::region::Keys;
 use crate::query::{Rows, Statement, bind, connected};
 use crate::record::{Entry, Fate, Line, Short};
 use crate::sql_function::uuid;
+use crate::subject::many::{AT_ONCE, with_work_mem};
 use crate::subject::register::fresh_id;
 use crate::subject::standing::Standing;
-use crate::{bucket, error};
-
-/// Subjects that one statement clears. PostgreSQL keeps the old rows of a statement for the trigger that tells caches, and writes them to a temporary
-/// file, ciphertext and all, once they outgrow work_mem: a thousand of the largest do not outgrow what is set here.
-const AT_ONCE: usize = 1000;
-const WORK_MEM: &std::ffi::CStr = c"16MB";
 
 /// Subjects that are there and not erased. The request that stands, if there is one, is fulfilled by whatever erases its subject.
 static PRESENT: Statement = Statement::read(
@@ -65,7 +61,8 @@ struct Subject {
 /// Erases subjects: clears every store of them, and leaves an event for each, whose access ids it returns in the order of the subjects' ids. Those that are
 /// not there, or erased already, are left out.
 ///
-/// The writers' locks of all of them are held, the latest snapshot is pushed.
+/// The writers' locks of all of them are held, the latest snapshot is pushed. Reads go on: whoever calls keeps them out (`bucket::keep_reads_out`) as the
+/// last thing before the transaction ends, once nothing more is to be waited for.
 pub fn erase(
     call: &mut Call,
     keys: &Keys,
@@ -86,8 +83,10 @@ pub fn erase(
         let collected = collected.map(|(id, _)| *id).collect::<Vec<_>>();
         for candidates in collected.chunks(AT_ONCE) {
             // By themselves: what becomes of an uploaded file is recorded with them.
-            connected(|| {
-                biometric::erase::erase(call, keys, candidates, ground.reason, ground.authority)
+            with_work_mem(|| {
+                connected(|| {
+                    biometric::erase::erase(call, keys, candidates, ground.reason, ground.authority)
+                })
             });
         }
         let now = clock::now();
@@ -96,7 +95,6 @@ pub fn erase(
             for candidates in candidates.chunks(AT_ONCE) {
                 connected(|| clear(candidates, &mut subjects, now));
             }
-            bucket::keep_reads_out(&candidates);
             log(call, keys, &subjects, &cleaned, ground, now)
         }))
     })
@@ -218,25 +216,4 @@ fn forgotten(cleaned: &[Cleaned], candidate: &[u8; 16]) -> Option<String> {
     };
     let tables = cleaned.iter().map(count).collect::<Vec<_>>();
     (!tables.is_empty()).then(|| tables.join(","))
-}
-
-/// Runs `work` with enough memory for what a statement keeps of the rows it changes.
-fn with_work_mem<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: constant name and value; on ERROR the end of the (sub)transaction puts the setting back.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"work_mem".as_ptr(),
-            WORK_MEM.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        let done = work();
-        pg_sys::AtEOXact_GUC(true, level);
-        done
-    }
 }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use identity_core::reason::Reason;
 use pgrx::PgLogLevel;
@@ -36,6 +37,13 @@ enum Failure {
     Raised(PgSqlErrorCode),
 }
 
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Whether it was a cancel that made cleaning fail the last time it did, or an owner's code that says so.
+pub fn was_cancelled() -> bool {
+    CANCELLED.load(Ordering::Relaxed)
+}
+
 /// Cleans every registered table of these subjects, or none. Runs inside SPI and a call's snapshot.
 pub fn clean(candidates: &[[u8; 16]]) -> Result<Vec<Cleaned>, Reason> {
     let tables = order::referring_first(registered());
@@ -49,6 +57,11 @@ pub fn clean(candidates: &[[u8; 16]]) -> Result<Vec<Cleaned>, Reason> {
         Failure::Raised,
     );
     outcome.map_err(|failure| {
+        let cancelled = matches!(
+            failure,
+            Failure::Raised(PgSqlErrorCode::ERRCODE_QUERY_CANCELED)
+        );
+        CANCELLED.store(cancelled, Ordering::Relaxed);
         tell(&current.borrow(), failure);
         Reason::ForgetFailed
     })

@@ -13,7 +13,7 @@ mod statements;
 mod table;
 pub mod verify;
 
-pub use clean::{Cleaned, clean};
+pub use clean::{Cleaned, clean, was_cancelled};
 pub use fitness::counts;
 pub use guard::in_progress;
 pub use table::relations;

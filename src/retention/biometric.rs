@@ -12,6 +12,7 @@ use crate::bucket;
 use crate::call::Call;
 use crate::keys::region::Keys;
 use crate::query::{Statement, bind, connected};
+use crate::subject::many::{AT_ONCE, with_work_mem};
 
 static DUE: Statement = Statement::read(
     c"SELECT d.candidate_id, s.vertical, d.reason FROM identity.biometrics_due d JOIN identity.subjects s ON s.candidate_id = d.candidate_id
@@ -38,7 +39,11 @@ pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> En
     }
     let mut done = 0;
     for ((reason, schedule), candidates) in grounds {
-        done += connected(|| erase(call, keys, &candidates, reason, schedule)).len();
+        for candidates in candidates.chunks(AT_ONCE) {
+            let erased =
+                with_work_mem(|| connected(|| erase(call, keys, candidates, reason, schedule)));
+            done += erased.len();
+        }
     }
     let candidates = due.iter().map(|due| due.candidate).collect::<Vec<_>>();
     bucket::keep_reads_out(&candidates);

@@ -14,6 +14,7 @@ use crate::keys::region::Keys;
 use crate::query::{Rows, Statement, bind, connected};
 use crate::record::{Entry, Fate, Line};
 use crate::sql_function::uuid;
+use crate::subject::many::{AT_ONCE, with_work_mem};
 use crate::subject::standing::as_of;
 
 static DUE: Statement = Statement::read(
@@ -95,7 +96,9 @@ pub fn end(call: &mut Call, keys: &Keys, due: &[Due]) -> Ended {
     let candidates = due.iter().map(|due| due.candidate).collect::<Vec<_>>();
     let now = clock::now();
     for of in &KINDS {
-        connected(|| expire(call, keys, of, &candidates, now));
+        for candidates in candidates.chunks(AT_ONCE) {
+            with_work_mem(|| connected(|| expire(call, keys, of, candidates, now)));
+        }
     }
     // Nobody is refused now who was not before; but what is answered from here on is of the new generation.
     bucket::keep_reads_out(&candidates);

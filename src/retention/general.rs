@@ -15,7 +15,7 @@ use crate::erasure::erase::{Ground, Wanted, erase};
 use crate::keys::region::Keys;
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate, Line};
-use crate::{clock, metrics, subtransaction};
+use crate::{bucket, clock, forget, metrics, subtransaction};
 
 /// The reason, and the purpose token of the rows.
 const RETENTION_EXPIRED: &str = "retention_expired";
@@ -65,10 +65,13 @@ pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> En
         call,
         keys,
         ended: Ended { done: 0, failed: 0 },
+        cleared: Vec::new(),
         refused: 0,
         since: None,
+        cancelled: false,
     };
-    for (schedule, candidates) in by_schedule {
+    for (schedule, mut candidates) in by_schedule {
+        shuffle(&mut candidates);
         let ground = Ground {
             reason: RETENTION_EXPIRED,
             authority: schedule,
@@ -76,7 +79,14 @@ pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> En
         };
         work.erase(&candidates, &ground);
     }
+    // When everybody was tried: a table that is slow to refuse must not keep reads out.
+    bucket::keep_reads_out(&work.cleared);
     work.ended
+}
+
+/// Another order at each try: whoever cannot be erased does not always come before the same others, who would never have their turn.
+fn shuffle(candidates: &mut [[u8; 16]]) {
+    candidates.sort_by_cached_key(|_| clock::random::<8>());
 }
 
 /// A batch that is being erased.
@@ -84,9 +94,13 @@ struct Work<'a> {
     call: &'a mut Call,
     keys: &'a Keys,
     ended: Ended,
+    /// Who was erased, and may not be read any more when this commits.
+    cleared: Vec<[u8; 16]>,
     /// How often a registered table refused, and since when, on the monotonic clock.
     refused: u32,
     since: Option<u64>,
+    /// A cancel, or the end of statement_timeout, met a registered table: there is no second one that would end the next try.
+    cancelled: bool,
 }
 
 impl Work<'_> {
@@ -106,8 +120,12 @@ impl Work<'_> {
             connected(|| erase(self.call, self.keys, &wanted, ground))
         });
         match erased {
-            Ok(erased) => self.ended.done += erased.len(),
+            Ok(erased) => {
+                self.ended.done += erased.len();
+                self.cleared.extend_from_slice(candidates);
+            }
             Err(Reason::ForgetFailed) => {
+                self.cancelled = forget::was_cancelled();
                 self.refused += 1;
                 self.since.get_or_insert_with(clock::monotonic_nanos);
                 match candidates.split_at(candidates.len() / 2) {
@@ -129,6 +147,7 @@ impl Work<'_> {
             .map_or(0, |since| clock::monotonic_nanos() - since);
         let waited = Duration::from_nanos(waited);
         match self.ended.done {
+            _ if self.cancelled => true,
             0 => self.refused >= MOST_REFUSALS || waited > LONGEST_WAIT,
             _ => waited > LONGEST_WAIT,
         }

@@ -6,8 +6,13 @@ use crate::clock;
 use crate::consent::template;
 use crate::query::{Statement, bind};
 
+/// Only as its last change on record made it: of what a superuser writes while keys are locked (a restore) nothing is derived, and nothing follows.
 static POLICY: Statement = Statement::read(
-    c"SELECT days, schedule_version FROM identity.retention_policies WHERE vertical = $1 AND kind = $2",
+    c"SELECT p.days, p.schedule_version
+        FROM identity.retention_policies p
+             CROSS JOIN LATERAL (SELECT c.days, c.schedule_version FROM identity.retention_policy_changes c
+                                  WHERE c.vertical = p.vertical AND c.kind = p.kind ORDER BY c.change_no DESC LIMIT 1) c
+       WHERE p.vertical = $1 AND p.kind = $2 AND (c.days, c.schedule_version) = (p.days, p.schedule_version)",
     &[pgrx::pg_sys::TEXTOID, pgrx::pg_sys::TEXTOID],
 );
 

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod changes;
 pub mod generations;
 pub mod import;
+pub mod many;
 pub mod pii;
 pub mod register;
 pub mod register_many;
