@@ -50,8 +50,13 @@ impl Night {
             }
             match worker_process::try_as_client(|| batch(sweep)) {
                 Ok(Taken::Nothing) => turn.over = Some(tonight),
-                Ok(Taken::Batch) => return true,
+                Ok(Taken::Batch) => {
+                    // It may be another night's, of a clock that is set back yet: this one is over when the table says so.
+                    turn.over = None;
+                    return true;
+                }
                 Ok(Taken::Last) => {
+                    turn.over = None;
                     turn.paused_until = after(PAUSE);
                     return true;
                 }
