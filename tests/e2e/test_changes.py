@@ -147,7 +147,7 @@ def test_page_that_is_full_of_what_is_not_yet_numbered_does_not_pass_for_the_end
     vault.sql("SELECT identity.key_wipe_all()")  # nothing is numbered while keys are locked
     vault.sql("INSERT INTO identity.subjects (candidate_id, dek_version, consent_status, retention_period_days, created_at, updated_at) "
               "SELECT gen_random_uuid(), 1, 'given', 1, now(), now() FROM generate_series(1, 30)")
-    vault.sql("UPDATE identity.subjects SET generation = 1 WHERE erased_at IS NULL")
+    vault.sql("UPDATE identity.subjects SET generation = 1")
     with vault.gateway() as conn:
         for _ in range(3):
             assert len(conn.execute(CHANGES, (0, 10)).fetchall()) == 10, "a client that asks until a page is not full goes on asking"
