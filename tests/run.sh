@@ -85,11 +85,16 @@ isolation() {
   run_tester isolation/pg_isolation_regress "$HERE/isolation" "${specs[@]}"
 }
 
+# Most of these tests wait for a server, not for a processor: one more at a time than there are cores, each process with a cluster of its own. What is
+# long is so because it loads the server, and goes alone.
+JOBS=$(($(nproc) + 1))
+if [ -n "${IDENTITY_LONG:-}" ]; then JOBS=0; fi
+
 # These tests wait for a server that shares its machine with others, and a deadline may be missed that is none of ours. So when a few fail, each
 # must hold three times in a row, by itself; the first failure stays in the output, and the closing line names it.
 end_to_end() {
   local status=0 failures
-  pytest "$HERE/e2e" "$@" || status=$?
+  pytest --numprocesses "$JOBS" --dist loadfile "$HERE/e2e" "$@" || status=$?
   if [ "$status" -ne 1 ]; then return "$status"; fi
   mapfile -t failures < <("$venv/bin/python" -c 'import json, sys; print("\n".join(json.load(open(sys.argv[1]))))' "$OUTPUT/pytest-cache/v/cache/lastfailed")
   if [ ${#failures[@]} -gt 3 ]; then return 1; fi

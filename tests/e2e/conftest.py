@@ -1,10 +1,11 @@
-"""One shared cluster for most tests; `fresh` makes others where a test stops, kills or configures the server."""
+"""One cluster that most tests share, for each process that runs tests; `fresh` makes others where a test stops, kills or configures the server."""
 
 import os
 import signal
 
 import pytest
 
+import independent
 import ledger
 from cluster import Cluster, destroy_all, logs
 from forget import App
@@ -13,7 +14,6 @@ from vault import Vault
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: minutes, not seconds; only with `tests/run.sh long`")
-    config.addinivalue_line("markers", "last: looks at what all other tests have left in the shared cluster")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -22,7 +22,6 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(skipped)
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,7 +45,9 @@ def vault():
         },
     )
     try:
-        yield Vault(cluster.start().install())
+        vault = Vault(cluster.start().install())
+        yield vault
+        independent.verify(vault)
     finally:
         cluster.destroy()
 

@@ -7,6 +7,7 @@ import pytest
 
 from cluster import Cluster
 from erasure import asked, events, requests, row, schedule
+from retention import night_is_over
 from vault import Subject, Vault
 
 MANY = 10_000
@@ -22,7 +23,9 @@ FILL = """INSERT INTO identity.subjects (candidate_id, name_ct, email_ct, phone_
 def own():
     cluster = Cluster("b", {"shared_buffers": "'256MB'", "max_wal_size": "'2GB'", "log_temp_files": "0"})
     try:
-        yield Vault(cluster.start().install())
+        vault = Vault(cluster.start().install())
+        night_is_over(vault)
+        yield vault
     finally:
         cluster.destroy()
 
