@@ -27,6 +27,7 @@ def audit_login(vault, name: str = AUDITOR, hidden: bool = False) -> str:
 def audited(cluster: Cluster) -> Vault:
     """Three cuts: one of several tiles, rows of both kinds in each, and rows that wait for the next."""
     vault = Vault(cluster)
+    vault.settings_recorded()
     audit_login(vault)
     many_rows(vault, 2000)
     for _ in range(3):

@@ -228,7 +228,7 @@ def test_settings_decide_and_a_weakening_is_an_alarm(fresh):
     cluster = fresh({"identity_pgx.purpose_approval": "all", "identity_pgx.service_daily_ceiling": "50"})
     own = Vault(cluster)
     gateway = own.gateway()
-    wait_until(lambda: own.sql("SELECT 1 FROM identity.settings_history"), "the first settings to be recorded")
+    own.settings_recorded()
 
     def made(token: str, **columns) -> bool:
         with own.connect(own.dba) as dba:

@@ -98,7 +98,7 @@ def test_who_may_write_every_table_writes_none_of_ours(vault, gateway, also):
     revoked = vault.purpose()
     vault.revoke(revoked)
     vault.sql("CREATE TABLE IF NOT EXISTS public.written (n int)")
-    wait_until(lambda: vault.sql("SELECT 1 FROM identity.settings_history"), "the settings on the record")
+    vault.settings_recorded()
     before = contents(vault)
     assert {name for name, (rows, _) in before.items() if rows} >= {
         "subjects",

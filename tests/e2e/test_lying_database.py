@@ -128,6 +128,7 @@ def test_a_clock_that_is_moved_while_rows_are_written(fresh, monkeypatch, tmp_pa
     """Nothing is rewritten: the rows are the server's own."""
     clock = Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
     vault = Vault(fresh())
+    vault.settings_recorded()
     subject = vault.subject()
     with vault.gateway() as gateway:
         read(gateway, subject)

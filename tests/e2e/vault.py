@@ -133,6 +133,10 @@ class Vault:
         assert left == expected, f"{role} left {left}, not {expected}"
         return self.rows(role)
 
+    def settings_recorded(self) -> None:
+        """The maintenance process records them soon after a start, if the machine is slow not at once; from here on the rows are the test's."""
+        wait_until(lambda: self.sql("SELECT 1 FROM identity.settings_history"), "the settings on the record")
+
     def verify(self, *expected: str) -> None:
         """Nothing does not fit, but what these checks are expected to find."""
         wrong = [row for row in self.findings() if not row["ok"]]
