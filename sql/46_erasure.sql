@@ -15,13 +15,16 @@ CREATE TABLE identity.erasure_requests (
     done_at            timestamptz,
     scrubbed_at        timestamptz,
     scrubbed_lsn       pg_lsn,
+    -- a promise: by the setting as it was when the pages were scrubbed
+    residual_in_backups_until timestamptz,
     generation         int,
     erasure_generation int,
     forgotten          text,
     request_access_id  bigint,
     access_id          bigint,
     CHECK ((state = 'done') = (done_at IS NOT NULL AND access_id IS NOT NULL)),
-    CHECK (state = 'done' OR scrubbed_at IS NULL)
+    CHECK (state = 'done' OR scrubbed_at IS NULL),
+    CHECK ((scrubbed_at IS NULL) = (scrubbed_lsn IS NULL) AND (scrubbed_at IS NULL) = (residual_in_backups_until IS NULL))
 );
 -- One that stands per subject: whoever asks again is told of it.
 CREATE UNIQUE INDEX erasure_requests_candidate ON identity.erasure_requests (candidate_id) WHERE state <> 'refused';

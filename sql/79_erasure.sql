@@ -40,6 +40,6 @@ CREATE TRIGGER forward_only BEFORE UPDATE ON identity.erasure_requests FOR EACH 
           OR OLD.state OPERATOR(pg_catalog.=) 'done'
              AND ((NEW.state, NEW.authority, NEW.authorised_by, NEW.done_at, NEW.generation, NEW.erasure_generation, NEW.forgotten, NEW.access_id)
                       IS DISTINCT FROM (OLD.state, OLD.authority, OLD.authorised_by, OLD.done_at, OLD.generation, OLD.erasure_generation, OLD.forgotten, OLD.access_id)
-                  OR OLD.scrubbed_at IS NOT NULL OR NEW.scrubbed_at IS NULL OR NEW.scrubbed_lsn IS NULL))
+                  OR OLD.scrubbed_at IS NOT NULL OR NEW.scrubbed_at IS NULL OR NEW.scrubbed_lsn IS NULL OR NEW.residual_in_backups_until IS NULL))
     EXECUTE FUNCTION identity._append_only();
 ALTER TABLE identity.erasure_requests ENABLE ALWAYS TRIGGER forward_only;

@@ -131,7 +131,8 @@ GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_wor
 GRANT SELECT ON identity.erasure_queue TO identity_worker, identity_auditor, identity_legal;
 GRANT EXECUTE ON FUNCTION identity.erasure_status(uuid), identity.erasure_receipt(uuid) TO identity_gateway, identity_auditor, identity_legal;
 GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
-GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
+GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, residual_in_backups_until, generation, erasure_generation,
+              forgotten, access_id)
     ON identity.erasure_requests TO identity_keeper;
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
 

@@ -8,10 +8,12 @@ use pgrx::pg_sys;
 use super::progress;
 use crate::clock;
 use crate::erasure::stores::RELATIONS;
+use crate::gucs;
 use crate::query::{Statement, bind};
 
 /// How many passes stay on record.
 const KEPT: i64 = 100;
+const MICROS_PER_MINUTE: i64 = 60_000_000;
 
 /// `$1`: an id as old as the oldest transaction that runs. Whose uploaded file is still on the list waits for that; the path lay in a page as well, and
 /// was taken out of it by the transaction that recorded the file's end.
@@ -42,11 +44,16 @@ static COUNT: Statement = Statement::write(
     &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
 );
 static MARK: Statement = Statement::write(
-    c"UPDATE identity.erasure_requests AS r SET scrubbed_at = $1, scrubbed_lsn = $2
+    c"UPDATE identity.erasure_requests AS r SET scrubbed_at = $1, scrubbed_lsn = $2, residual_in_backups_until = $4
        WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND pg_catalog.age(r.xmin) > pg_catalog.age($3)
          AND NOT EXISTS (SELECT FROM identity.files_to_destroy f WHERE f.candidate_id = r.candidate_id)
          AND NOT EXISTS (SELECT FROM identity.biometric_history h WHERE h.candidate_id = r.candidate_id AND h.kind = 'file' AND pg_catalog.age(h.xmin) <= pg_catalog.age($3))",
-    &[pg_sys::TIMESTAMPTZOID, pg_sys::PG_LSNOID, pg_sys::XIDOID],
+    &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::PG_LSNOID,
+        pg_sys::XIDOID,
+        pg_sys::TIMESTAMPTZOID,
+    ],
 );
 static END: Statement = Statement::write(
     c"UPDATE identity.scrub_passes SET ended_at = $2, end_lsn = $3 WHERE pass = $1",
@@ -115,16 +122,22 @@ impl Pass {
 
     /// Every page is done: marks the requests. Returns how many.
     pub fn end(&self) -> usize {
-        let now = Some(pg_sys::Datum::from(clock::now()));
+        let at = clock::now();
+        let [now, residual] = [at, residual_until(at)].map(|at| Some(pg_sys::Datum::from(at)));
         // SAFETY: reads the server's state. Everything that the pass wrote lies before it.
         let lsn = Some(pg_sys::Datum::from(unsafe {
             pg_sys::GetXLogInsertRecPtr()
         }));
-        let marked = MARK.run(&mut [now, lsn, bind(short(self.covers))]).count;
+        let marked = MARK.run(&mut [now, lsn, bind(short(self.covers)), residual]).count;
         END.run(&mut [bind(self.number), now, lsn]);
         TRIM.run(&mut [bind(self.number - KEPT)]);
         marked
     }
+}
+
+/// Until when backups may hold what a scrub at this moment removed: a promise, so it is written down and follows no later setting.
+fn residual_until(scrubbed_at: i64) -> i64 {
+    scrubbed_at.saturating_add(i64::from(gucs::BACKUP_RETENTION.get()) * MICROS_PER_MINUTE)
 }
 
 /// A transaction id without its epoch.

@@ -186,5 +186,5 @@ def test_missing_guard_is_found(own, trigger):
 
 
 def test_a_scrub_is_no_finding(own, rewritten):
-    assert rewritten("UPDATE identity.erasure_requests SET scrubbed_at = now(), scrubbed_lsn = '0/1' WHERE candidate_id = '{g}'") == set()
+    assert rewritten("UPDATE identity.erasure_requests SET scrubbed_at = now(), scrubbed_lsn = '0/1', residual_in_backups_until = now() WHERE candidate_id = '{g}'") == set()
     assert requests(own, own.subject()) == []
