@@ -122,6 +122,7 @@ GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
 GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
 
 -- The scrub keeps its progress and marks the requests it is done with; the worker has it run.
+GRANT SELECT, INSERT, DELETE ON identity.scrub_waits TO identity_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_progress TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
 

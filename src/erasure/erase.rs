@@ -16,6 +16,7 @@ use crate::forget::{Cleaned, clean};
 use crate::keys::region::Keys;
 use crate::query::{Rows, Statement, bind, connected};
 use crate::record::{Entry, Fate, Line, Short};
+use crate::scrub::waits::{self, What};
 use crate::sql_function::uuid;
 use crate::subject::many::{AT_ONCE, with_work_mem};
 use crate::subject::register::fresh_id;
@@ -95,7 +96,9 @@ pub fn erase(
             for candidates in candidates.chunks(AT_ONCE) {
                 connected(|| clear(candidates, &mut subjects, now));
             }
-            log(call, keys, &subjects, &cleaned, ground, now)
+            let access_ids = log(call, keys, &subjects, &cleaned, ground, now);
+            waits::add(What::Subjects, &candidates, now);
+            access_ids
         }))
     })
 }
