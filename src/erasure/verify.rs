@@ -138,11 +138,8 @@ fn asked_as_recorded(keys: &Keys, rows: &Rows, at: usize) -> bool {
 fn done_as_recorded(keys: &Keys, rows: &Rows, at: usize) -> bool {
     let fits = || {
         let (request, candidate) = ids(rows, at)?;
-        let act = Act {
-            authority: rows.get(at, 11)?,
-            authorised_by: rows.get(at, 12)?,
-            done_at: moment(rows, at, 13),
-        };
+        let done_at = moment(rows, at, 13);
+        let act = Act::new(rows.get(at, 11)?, rows.get(at, 12)?, done_at);
         let done = Done {
             request,
             candidate,

@@ -8,9 +8,10 @@ use crate::query::{Statement, bind};
 /// One row for all, and one for each of whom an uploaded file is still on the list. A write, so that it sees what this call has put there.
 static ADD: Statement = Statement::write(
     c"INSERT INTO identity.scrub_waits (what, subjects, candidate_id, since)
-      SELECT $1, pg_catalog.count(*), f.candidate_id, $3
-        FROM pg_catalog.unnest($2) AS u (id) LEFT JOIN (SELECT DISTINCT candidate_id FROM identity.files_to_destroy) f ON f.candidate_id = u.id
-       GROUP BY f.candidate_id",
+      WITH named AS (SELECT DISTINCT candidate_id FROM identity.files_to_destroy WHERE candidate_id = ANY ($2)),
+           others AS (SELECT pg_catalog.cardinality($2) - (SELECT pg_catalog.count(*) FROM named) AS subjects)
+      SELECT $1, 1, candidate_id, $3 FROM named
+      UNION ALL SELECT $1, subjects, NULL, $3 FROM others WHERE subjects > 0",
     &[
         pg_sys::TEXTOID,
         pg_sys::UUIDARRAYOID,
