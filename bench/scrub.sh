@@ -23,6 +23,7 @@ UPDATE identity.subjects SET name_ct = NULL, email_ct = NULL, phone_ct = NULL, a
        erasure_reason = 'retention_expired', generation = generation + 1, erasure_generation = erasure_generation + 1, updated_at = now();
 INSERT INTO identity.erasure_requests (request_id, candidate_id, reason, state, requested_at, requested_by, due_at, done_at, access_id)
 SELECT gen_random_uuid(), candidate_id, 'retention_expired', 'done', now(), current_user, now(), now(), row_number() OVER () FROM identity.subjects;
+INSERT INTO identity.scrub_waits (what, subjects, since) SELECT 'subjects', count(*), now() FROM identity.subjects;
 COMMIT;
 SQL
 stop_cluster
@@ -62,5 +63,5 @@ full=$(seconds 'VACUUM FULL identity.subjects')
 rm -f "$SAID"
 awk -v pages="$pages" -v marking="$marking" -v full="$full" -v rewritten="$rewritten" -v rss="$rss" \
   'BEGIN { printf "%-46s %12s %12s %6.2f   at least 0.5\n", "s: scrub of the pages, VACUUM FULL", pages, full, full / pages
-           printf "%-46s %12s %12s %6.2f\n", "s: with the requests marked as scrubbed", pages + marking, full, full / (pages + marking)
+           printf "%-46s %12s %12s %6.2f   at least 0.5\n", "s: with the requests marked as scrubbed", pages + marking, full, full / (pages + marking)
            printf "%-46s %12s\n%-46s %9s kB\n", "pages rewritten", rewritten, "memory of the backend", rss }'

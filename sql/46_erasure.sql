@@ -2,6 +2,8 @@
 -- they hold no personal data, and are what verification compares erased subjects and the chain with. `authorised`, `held` and `refused` are the legal
 -- tier's. `forgotten` says how many rows of which application tables went along. Trust: whoever can write here can hide that a request is late, or claim
 -- a scrub that did not happen; the digests of request and erasure are on the chain, those of a scrub are not.
+-- A pass marks rows by the hundred thousand. No index depends on what it sets, and half of each page is left for the marked rows: so it writes nothing but
+-- them. Which requests a pass is due for stands in scrub_waits.
 CREATE TABLE identity.erasure_requests (
     request_id         uuid        NOT NULL PRIMARY KEY,
     candidate_id       uuid        NOT NULL,
@@ -15,6 +17,8 @@ CREATE TABLE identity.erasure_requests (
     done_at            timestamptz,
     scrubbed_at        timestamptz,
     scrubbed_lsn       pg_lsn,
+    -- a promise: by the setting as it was when the pages were scrubbed
+    residual_in_backups_until timestamptz,
     generation         int,
     erasure_generation int,
     forgotten          text,
@@ -22,9 +26,8 @@ CREATE TABLE identity.erasure_requests (
     access_id          bigint,
     CHECK ((state = 'done') = (done_at IS NOT NULL AND access_id IS NOT NULL)),
     CHECK (state = 'done' OR scrubbed_at IS NULL)
-);
+) WITH (fillfactor = 45);
 -- One that stands per subject: whoever asks again is told of it.
 CREATE UNIQUE INDEX erasure_requests_candidate ON identity.erasure_requests (candidate_id) WHERE state <> 'refused';
 CREATE INDEX erasure_requests_open ON identity.erasure_requests (requested_at) WHERE state IN ('requested', 'authorised', 'held');
-CREATE INDEX erasure_requests_unscrubbed ON identity.erasure_requests (done_at) WHERE state = 'done' AND scrubbed_at IS NULL;
 SELECT pg_catalog.pg_extension_config_dump('identity.erasure_requests', '');

@@ -1,9 +1,22 @@
--- The scrub: passes over the pages where erased subjects lay. Neither table is dumped: a restored database has other pages, and what its requests
--- still wait for begins with a new pass. Trust: whoever can write here can have pages passed over; what a pass has done shows in the files alone.
+-- What a pass is due for: a row for each erasure of one or many that nobody has been over the pages for yet. Gone when a pass is over that began after it.
+-- Dumped, since a restored database begins its passes anew. Trust: whoever can write here can have a scrub put off; verification compares with the
+-- requests.
+CREATE TABLE identity.scrub_waits (
+    -- whole subjects, each with a request, or their biometrics alone
+    what         text COLLATE "C" NOT NULL CHECK (what IN ('subjects', 'biometrics')),
+    subjects     bigint      NOT NULL CHECK (subjects > 0),
+    -- of whom an uploaded file was still to be destroyed: then it waits for that too, and is about nobody else
+    candidate_id uuid,
+    since        timestamptz NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('identity.scrub_waits', '');
+
+-- The scrub: passes over the pages where erased subjects lay. Neither table is dumped: a restored database has other pages, and what it still waits for
+-- begins with a new pass. Trust: whoever can write here can have pages passed over; what a pass has done shows in the files alone.
 CREATE TABLE identity.scrub_passes (
     pass       bigint      NOT NULL PRIMARY KEY,
     began_at   timestamptz NOT NULL,
-    -- requests that transactions older than `covers` have done are this pass's; all that these transactions changed is older than `horizon`
+    -- what transactions older than `covers` have erased is this pass's; all that these transactions changed is older than `horizon`
     covers     bigint      NOT NULL,
     horizon    bigint      NOT NULL,
     -- a standby that took over may have clean pages where the server it took over from has none: the first pass on a timeline leaves out no page

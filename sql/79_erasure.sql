@@ -31,15 +31,15 @@ CREATE VIEW identity.erasure_queue WITH (security_barrier = true) AS
 CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON identity.erasure_requests
     FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();
 ALTER TABLE identity.erasure_requests ENABLE ALWAYS TRIGGER append_only;
--- What was asked is never changed; what was done only by a scrub, once. Columns are compared one by one: a night's scrub changes rows by the
--- hundred thousand.
-CREATE TRIGGER forward_only BEFORE UPDATE ON identity.erasure_requests FOR EACH ROW
+-- What was asked is never changed; what was done only by a scrub, once. AFTER, and columns are compared one by one: a night's scrub changes
+-- rows by the hundred thousand, and a trigger that comes before locks each of them first, in the log too.
+CREATE TRIGGER forward_only AFTER UPDATE ON identity.erasure_requests FOR EACH ROW
     WHEN ((NEW.request_id, NEW.candidate_id, NEW.reason, NEW.requested_at, NEW.requested_by, NEW.due_at, NEW.request_access_id)
               IS DISTINCT FROM (OLD.request_id, OLD.candidate_id, OLD.reason, OLD.requested_at, OLD.requested_by, OLD.due_at, OLD.request_access_id)
           OR OLD.state OPERATOR(pg_catalog.=) 'refused'
           OR OLD.state OPERATOR(pg_catalog.=) 'done'
              AND ((NEW.state, NEW.authority, NEW.authorised_by, NEW.done_at, NEW.generation, NEW.erasure_generation, NEW.forgotten, NEW.access_id)
                       IS DISTINCT FROM (OLD.state, OLD.authority, OLD.authorised_by, OLD.done_at, OLD.generation, OLD.erasure_generation, OLD.forgotten, OLD.access_id)
-                  OR OLD.scrubbed_at IS NOT NULL OR NEW.scrubbed_at IS NULL OR NEW.scrubbed_lsn IS NULL))
+                  OR OLD.scrubbed_at IS NOT NULL OR NEW.scrubbed_at IS NULL OR NEW.scrubbed_lsn IS NULL OR NEW.residual_in_backups_until IS NULL))
     EXECUTE FUNCTION identity._append_only();
 ALTER TABLE identity.erasure_requests ENABLE ALWAYS TRIGGER forward_only;

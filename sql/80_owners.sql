@@ -86,6 +86,7 @@ ALTER FUNCTION identity.forget_register(regclass, name, text, name[])     OWNER 
 ALTER FUNCTION identity.forget_unregister(regclass)                       OWNER TO identity_keeper;
 
 -- The scrub.
+ALTER TABLE identity.scrub_waits                                          OWNER TO identity_owner;
 ALTER TABLE identity.scrub_passes                                         OWNER TO identity_owner;
 ALTER TABLE identity.scrub_progress                                       OWNER TO identity_owner;
 ALTER FUNCTION identity.erasure_scrub(int)                                OWNER TO identity_keeper;

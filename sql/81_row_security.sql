@@ -120,9 +120,13 @@ CREATE POLICY keeper_removes ON identity.forget_tables  FOR DELETE TO identity_k
 CREATE POLICY policy_reads   ON identity.forget_history FOR SELECT TO identity_dba, identity_auditor, identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.forget_history FOR INSERT TO identity_keeper WITH CHECK (true);
 
--- The scrub's progress is the scrub's own.
+-- What the scrub waits for, and its progress, are the scrub's own.
+ALTER TABLE identity.scrub_waits    ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.scrub_passes   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.scrub_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.scrub_waits    FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.scrub_waits    FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.scrub_waits    FOR DELETE TO identity_keeper USING (true);
 CREATE POLICY keeper_reads   ON identity.scrub_passes   FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.scrub_passes   FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_changes ON identity.scrub_passes   FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);

@@ -122,6 +122,7 @@ GRANT SELECT, INSERT ON identity.forget_history TO identity_keeper;
 GRANT SELECT ON identity.forget_tables, identity.forget_history TO identity_dba, identity_auditor;
 
 -- The scrub keeps its progress and marks the requests it is done with; the worker has it run.
+GRANT SELECT, INSERT, DELETE ON identity.scrub_waits TO identity_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.scrub_passes, identity.scrub_progress TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.erasure_scrub(int) TO identity_worker;
 
@@ -131,7 +132,8 @@ GRANT EXECUTE ON FUNCTION identity.erasure_authorise(uuid, text) TO identity_wor
 GRANT SELECT ON identity.erasure_queue TO identity_worker, identity_auditor, identity_legal;
 GRANT EXECUTE ON FUNCTION identity.erasure_status(uuid), identity.erasure_receipt(uuid) TO identity_gateway, identity_auditor, identity_legal;
 GRANT SELECT, INSERT ON identity.erasure_requests TO identity_keeper;
-GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, generation, erasure_generation, forgotten, access_id)
+GRANT UPDATE (state, authority, authorised_by, done_at, scrubbed_at, scrubbed_lsn, residual_in_backups_until, generation, erasure_generation,
+              forgotten, access_id)
     ON identity.erasure_requests TO identity_keeper;
 GRANT DELETE ON identity.subject_texts TO identity_keeper;
 

@@ -33,9 +33,20 @@ pub fn monotonic_nanos() -> u64 {
 /// Random bytes from the operating system, through PostgreSQL.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // SAFETY: the buffer is N bytes long.
-    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
+    fill(&mut bytes);
+    bytes
+}
+
+/// The same so many times, asked for once: what a question costs does not depend on how many bytes it is for.
+pub fn random_many<const N: usize>(count: usize) -> Vec<[u8; N]> {
+    let mut many = vec![[0; N]; count];
+    fill(many.as_flattened_mut());
+    many
+}
+
+fn fill(bytes: &mut [u8]) {
+    // SAFETY: the buffer is as long as is said.
+    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
         error::fault("the operating system gave no random bytes");
     }
-    bytes
 }

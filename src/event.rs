@@ -20,5 +20,8 @@ pub fn instant(micros: i64) -> String {
 
 /// Ids and digests, in lower case.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    text.extend(digits.map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')));
+    text
 }

@@ -6,6 +6,8 @@ use identity_core::leaf::AccessRow;
 use identity_core::reason::Reason;
 use identity_core::vocabulary::{AccessorKind, ChainKind, ConsentStatus, Outcome, Vertical, Zone};
 
+use crate::event::hex;
+
 /// A short text in place: at most N bytes, N ≤ 255. Longer input is cut at a character boundary.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Short<const N: usize> {
@@ -107,14 +109,7 @@ impl Shape {
         match &self.certificate {
             None => self.role.as_str().to_owned(),
             Some(fingerprint) => {
-                let mut id = format!("{}+cert:", self.role.as_str());
-                for byte in fingerprint {
-                    id.extend(
-                        [byte >> 4, byte & 15]
-                            .map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')),
-                    );
-                }
-                id
+                format!("{}+cert:{}", self.role.as_str(), hex(fingerprint))
             }
         }
     }

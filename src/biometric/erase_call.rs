@@ -6,13 +6,14 @@ use pgrx::pg_sys;
 
 use super::event::ERASURE;
 use super::{erase, files, standing};
-use crate::bucket;
 use crate::call::Call;
 use crate::json_text::{jsonb, object, quoted};
 use crate::keys::region::Keys;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Short;
+use crate::scrub::waits::{self, What};
 use crate::sql_function::{Arguments, sql_function, uuid};
+use crate::{bucket, clock};
 
 sql_function!(biometric_erase, pg_finfo_biometric_erase, run);
 
@@ -60,6 +61,9 @@ fn destroy(call: &mut Call, keys: &Keys, candidate: &[u8; 16], reason: &str) -> 
     let promised = PROMISED.run(&mut [id]).get::<String>(0, 1);
     let authority = promised.unwrap_or_default();
     let erased = !erase::erase(call, keys, &[*candidate], reason, &authority).is_empty();
+    if erased {
+        waits::add(What::Biometrics, &[*candidate], clock::now());
+    }
     let last = LAST.run(&mut [id]);
     let null = || String::from("null");
     let access_id = last.get::<i64>(0, 1);

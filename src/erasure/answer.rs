@@ -3,7 +3,7 @@
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
 
-use super::receipt::{self, residual_until};
+use super::receipt;
 use crate::answer::RowType;
 use crate::json_text::jsonb;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
@@ -15,7 +15,7 @@ sql_function!(erasure_receipt, pg_finfo_erasure_receipt, receipt);
 
 /// The request that stands; if none does, the last one that was refused; a subject without any has a row of nothing.
 static STATUS: Statement = Statement::read(
-    c"SELECT r.state, r.requested_at, r.due_at, r.done_at, r.scrubbed_at
+    c"SELECT r.state, r.requested_at, r.due_at, r.done_at, r.scrubbed_at, r.residual_in_backups_until
         FROM identity.subjects s LEFT JOIN identity.erasure_requests r ON r.candidate_id = s.candidate_id
        WHERE s.candidate_id = $1 ORDER BY r.state = 'refused', r.requested_at DESC LIMIT 1",
     &[pg_sys::UUIDOID],
@@ -43,11 +43,10 @@ fn status(arguments: Arguments) -> pg_sys::Datum {
                 error::raise(Reason::SubjectUnavailable);
             }
             let state = rows.get::<String>(0, 1);
-            (state, [2, 3, 4, 5].map(|column| rows.datum(0, column)))
+            (state, [2, 3, 4, 5, 6].map(|column| rows.datum(0, column)))
         })
     });
-    let [requested_at, due_at, done_at, scrubbed_at] = times;
-    let residual = scrubbed_at.map(|at| pg_sys::Datum::from(residual_until(at.value() as i64)));
+    let [requested_at, due_at, done_at, scrubbed_at, residual] = times;
     let state = state.as_deref().and_then(bind);
     ANSWER.record(&[state, requested_at, due_at, done_at, scrubbed_at, residual])
 }

@@ -16,9 +16,10 @@ use crate::forget::{Cleaned, clean};
 use crate::keys::region::Keys;
 use crate::query::{Rows, Statement, bind, connected};
 use crate::record::{Entry, Fate, Line, Short};
+use crate::scrub::waits::{self, What};
 use crate::sql_function::uuid;
 use crate::subject::many::{AT_ONCE, with_work_mem};
-use crate::subject::register::fresh_id;
+use crate::subject::register::fresh_ids;
 use crate::subject::standing::Standing;
 
 /// Subjects that are there and not erased. The request that stands, if there is one, is fulfilled by whatever erases its subject.
@@ -95,7 +96,9 @@ pub fn erase(
             for candidates in candidates.chunks(AT_ONCE) {
                 connected(|| clear(candidates, &mut subjects, now));
             }
-            log(call, keys, &subjects, &cleaned, ground, now)
+            let access_ids = log(call, keys, &subjects, &cleaned, ground, now);
+            waits::add(What::Subjects, &candidates, now);
+            access_ids
         }))
     })
 }
@@ -109,11 +112,11 @@ fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Su
         .iter()
         .map(|wanted| pgrx::Uuid::from_bytes(wanted.candidate));
     let rows = PRESENT.run(&mut [bind(ids.collect::<Vec<_>>())]);
-    for row in 0..rows.count {
+    for (row, fresh) in fresh_ids(rows.count).into_iter().enumerate() {
         let Some(candidate) = rows.datum(row, 5).map(uuid) else {
             continue;
         };
-        let subject = subject(&rows, row, reason);
+        let subject = subject(&rows, row, reason, fresh);
         let request = asked.get(&candidate).copied().flatten();
         if request.is_none_or(|request| subject.asked && request == subject.request) {
             subjects.insert(candidate, subject);
@@ -121,11 +124,12 @@ fn present(wanted: &[Wanted], reason: &str, subjects: &mut BTreeMap<[u8; 16], Su
     }
 }
 
-fn subject(rows: &Rows, row: usize, reason: &str) -> Subject {
+/// `fresh`: the id of a request that nobody made.
+fn subject(rows: &Rows, row: usize, reason: &str, fresh: [u8; 16]) -> Subject {
     let request = rows.datum(row, 6).map(uuid);
     Subject {
         standing: Standing::at(rows, row),
-        request: request.unwrap_or_else(fresh_id),
+        request: request.unwrap_or(fresh),
         reason: rows.get(row, 7).unwrap_or_else(|| reason.to_owned()),
         asked: request.is_some(),
         biometrics: rows.get(row, 8).unwrap_or(true),
@@ -160,11 +164,7 @@ fn log(
     now: i64,
 ) -> Vec<i64> {
     let role = call.caller.role();
-    let act = Act {
-        authority: ground.authority,
-        authorised_by: role.as_str(),
-        done_at: now,
-    };
+    let act = Act::new(ground.authority, role.as_str(), now);
     let forgotten = subjects.keys().map(|id| forgotten(cleaned, id));
     let forgotten = forgotten.collect::<Vec<_>>();
     let done = subjects

@@ -4,21 +4,27 @@ use pgrx::pg_sys;
 
 use crate::clock;
 use crate::query::{Rows, Statement, connected};
+use crate::scrub::waits;
 
 static OPEN: Statement = Statement::read(
     c"SELECT pg_catalog.count(*), pg_catalog.min(requested_at), pg_catalog.count(*) FILTER (WHERE due_at < $1)
         FROM identity.erasure_requests WHERE state IN ('requested', 'authorised', 'held')",
     &[pg_sys::TIMESTAMPTZOID],
 );
-static UNSCRUBBED: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*), pg_catalog.min(done_at) FROM identity.erasure_requests WHERE state = 'done' AND scrubbed_at IS NULL",
-    &[],
-);
-
 /// Some erasures, and the moment since when the oldest of them waits.
 pub struct Waiting {
     pub count: i64,
     pub oldest: Option<i64>,
+}
+
+impl Waiting {
+    /// From a row that begins with these two.
+    pub fn of(rows: &Rows) -> Self {
+        Self {
+            count: rows.get(0, 1).unwrap_or(0),
+            oldest: rows.moment(0, 2),
+        }
+    }
 }
 
 /// How erasures stand as a whole.
@@ -33,15 +39,10 @@ pub struct Gauges {
 pub fn gauges() -> Gauges {
     connected(|| {
         let open = OPEN.run(&mut [Some(pg_sys::Datum::from(clock::now()))]);
-        let unscrubbed = UNSCRUBBED.run(&mut []);
-        let waiting = |rows: &Rows| Waiting {
-            count: rows.get(0, 1).unwrap_or(0),
-            oldest: rows.moment(0, 2),
-        };
         Gauges {
             overdue: open.get(0, 3).unwrap_or(0),
-            open: waiting(&open),
-            unscrubbed: waiting(&unscrubbed),
+            open: Waiting::of(&open),
+            unscrubbed: waits::waiting(),
         }
     })
 }

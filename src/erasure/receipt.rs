@@ -6,16 +6,14 @@ use pgrx::pg_sys;
 use super::wal;
 use crate::biometric;
 use crate::event::{hex, instant};
-use crate::gucs;
 use crate::json_text::{object, quoted};
 use crate::query::{Statement, bind};
 use crate::sql_function::uuid;
 
-const MICROS_PER_MINUTE: i64 = 60_000_000;
-
 static DONE: Statement = Statement::read(
     c"SELECT r.request_id, r.reason, r.authority, r.requested_at, r.due_at, r.done_at, r.access_id, r.generation, r.erasure_generation, r.forgotten,
-             r.scrubbed_at, r.scrubbed_lsn, i.installation_id, EXISTS (SELECT FROM identity.keyring k WHERE k.provider = 'development')
+             r.scrubbed_at, r.scrubbed_lsn, i.installation_id, EXISTS (SELECT FROM identity.keyring k WHERE k.provider = 'development'),
+             r.residual_in_backups_until
         FROM identity.erasure_requests r, identity.installation i WHERE r.candidate_id = $1 AND r.state = 'done'",
     &[pg_sys::UUIDOID],
 );
@@ -25,7 +23,6 @@ pub fn receipt(candidate: &[u8; 16]) -> Option<String> {
     let rows = DONE.run(&mut [bind(pgrx::Uuid::from_bytes(*candidate))]);
     let installation = rows.datum(0, 13).map(uuid)?;
     let moment = |column| rows.moment(0, column);
-    let scrubbed_at = moment(11);
     let lsn = rows.datum(0, 12).map(|lsn| lsn.value() as u64);
     let text = |column| rows.get::<&str>(0, column).map(quoted);
     let number = |column| rows.get::<i32>(0, column).map(|number| number.to_string());
@@ -63,22 +60,14 @@ pub fn receipt(candidate: &[u8; 16]) -> Option<String> {
             "biometric_file",
             biometric::files::of(candidate).map(|word| quoted(&word)),
         ),
-        ("scrubbed_at", time(scrubbed_at)),
-        (
-            "residual_in_backups_until",
-            time(scrubbed_at.map(residual_until)),
-        ),
+        ("scrubbed_at", time(moment(11))),
+        ("residual_in_backups_until", time(moment(15))),
         ("wal", Some(wal_honesty(lsn))),
         ("keys", Some(quoted(keys))),
     ];
     Some(object(members.map(|(name, value)| {
         (name, value.unwrap_or_else(|| String::from("null")))
     })))
-}
-
-/// Until when backups may hold what a scrub at this moment removed.
-pub fn residual_until(scrubbed_at: i64) -> i64 {
-    scrubbed_at.saturating_add(i64::from(gucs::BACKUP_RETENTION.get()) * MICROS_PER_MINUTE)
 }
 
 /// `residue`: whether this server's own WAL may still hold bytes of the subject. Before the scrub it does.

@@ -123,10 +123,22 @@ impl Asked<'_> {
 
 /// What all erasures of one call share.
 pub struct Act<'a> {
-    pub authority: &'a str,
-    pub authorised_by: &'a str,
-    /// Microseconds since 2000: the moment of the access rows too.
-    pub done_at: i64,
+    authority: &'a str,
+    authorised_by: &'a str,
+    done_at: i64,
+    done_at_text: String,
+}
+
+impl<'a> Act<'a> {
+    /// `done_at`: microseconds since 2000, the moment of the access rows too.
+    pub fn new(authority: &'a str, authorised_by: &'a str, done_at: i64) -> Self {
+        Self {
+            authority,
+            authorised_by,
+            done_at,
+            done_at_text: instant(done_at),
+        }
+    }
 }
 
 /// One erasure, as its event has it.
@@ -144,7 +156,6 @@ impl Done<'_> {
     pub fn digest(&self, installation: &[u8; 16], act: &Act<'_>) -> [u8; 32] {
         let subject = hex(&subject_digest(installation, &self.candidate));
         let request = hex(&self.request);
-        let done_at = instant(act.done_at);
         let (generation, erasure_generation) = (
             self.generation.to_string(),
             self.erasure_generation.to_string(),
@@ -155,7 +166,7 @@ impl Done<'_> {
             ("reason", self.reason),
             ("authority", act.authority),
             ("authorised_by", act.authorised_by),
-            ("done_at", &done_at),
+            ("done_at", &act.done_at_text),
             ("generation", &generation),
             ("erasure_generation", &erasure_generation),
         ];

@@ -17,7 +17,7 @@ static THERE: Statement = Statement::read(
        WHERE c.oid IN (SELECT t.relation FROM identity.forget_tables t
                        UNION SELECT h.relation_oid FROM identity.forget_history h
                         WHERE h.registration <> h.access_id
-                          AND h.changed_at >= (SELECT pg_catalog.min(r.done_at) - interval '1 day' FROM identity.erasure_requests r WHERE r.state = 'done' AND r.scrubbed_at IS NULL))
+                          AND h.changed_at >= (SELECT pg_catalog.min(w.since) - interval '1 day' FROM identity.scrub_waits w))
        ORDER BY c.oid",
     &[],
 );

@@ -8,11 +8,12 @@ use pgrx::pg_sys;
 use super::policies::Policies;
 use super::sweep::{Due, Ended, Range, due_of};
 use crate::biometric::erase::erase;
-use crate::bucket;
 use crate::call::Call;
 use crate::keys::region::Keys;
 use crate::query::{Statement, bind, connected};
+use crate::scrub::waits::{self, What};
 use crate::subject::many::{AT_ONCE, with_work_mem};
+use crate::{bucket, clock};
 
 static DUE: Statement = Statement::read(
     c"SELECT d.candidate_id, s.vertical, d.reason FROM identity.biometrics_due d JOIN identity.subjects s ON s.candidate_id = d.candidate_id
@@ -42,6 +43,9 @@ pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> En
         for candidates in candidates.chunks(AT_ONCE) {
             let erased =
                 with_work_mem(|| connected(|| erase(call, keys, candidates, reason, schedule)));
+            if !erased.is_empty() {
+                connected(|| waits::add(What::Biometrics, candidates, clock::now()));
+            }
             done += erased.len();
         }
     }

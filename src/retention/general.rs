@@ -86,7 +86,8 @@ pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> En
 
 /// Another order at each try: whoever cannot be erased does not always come before the same others, who would never have their turn.
 fn shuffle(candidates: &mut [[u8; 16]]) {
-    candidates.sort_by_cached_key(|_| clock::random::<8>());
+    let mut keys = clock::random_many::<8>(candidates.len()).into_iter();
+    candidates.sort_by_cached_key(|_| keys.next());
 }
 
 /// A batch that is being erased.

@@ -13,3 +13,4 @@ mod progress;
 mod relation;
 pub mod rounds;
 mod run;
+pub mod waits;

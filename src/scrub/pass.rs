@@ -1,27 +1,20 @@
-//! A pass: which requests it is for, and when it has done for them.
+//! A pass: what it is for, and when it has done for that.
 //!
-//! A request is a pass's if the transaction that fulfilled it, and every older one, had ended when the pass began: its row is older than `covers`, the
-//! oldest transaction that ran then. Whatever those transactions changed, they changed under ids below `horizon`, the next one that was to be given out.
+//! An erasure is a pass's if its transaction, and every older one, had ended when the pass began: its rows are older than `covers`, the oldest
+//! transaction that ran then. Whatever those transactions changed, they changed under ids below `horizon`, the next one that was to be given out.
 
 use pgrx::pg_sys;
 
-use super::progress;
+use super::{progress, waits};
 use crate::clock;
 use crate::erasure::stores::RELATIONS;
+use crate::gucs;
 use crate::query::{Statement, bind};
 
 /// How many passes stay on record.
 const KEPT: i64 = 100;
+const MICROS_PER_MINUTE: i64 = 60_000_000;
 
-/// `$1`: an id as old as the oldest transaction that runs. Whose uploaded file is still on the list waits for that; the path lay in a page as well, and
-/// was taken out of it by the transaction that recorded the file's end.
-static WAITING: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE pg_catalog.age(r.xmin) > pg_catalog.age($1)
-                 AND NOT EXISTS (SELECT FROM identity.biometric_history h WHERE h.candidate_id = r.candidate_id AND h.kind = 'file' AND pg_catalog.age(h.xmin) <= pg_catalog.age($1)))
-        FROM identity.erasure_requests r
-       WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND NOT EXISTS (SELECT FROM identity.files_to_destroy f WHERE f.candidate_id = r.candidate_id)",
-    &[pg_sys::XIDOID],
-);
 static CURRENT: Statement = Statement::read(
     c"SELECT pass, covers, horizon, every_page FROM identity.scrub_passes WHERE ended_at IS NULL",
     &[],
@@ -41,12 +34,17 @@ static COUNT: Statement = Statement::write(
     c"UPDATE identity.scrub_passes SET looked_at = looked_at + $2, rewritten = rewritten + $3 WHERE pass = $1",
     &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
 );
+/// Of those older than `$3` whoever nothing waits for by name. NOT IN, since that is looked up in a hash however many are expected.
 static MARK: Statement = Statement::write(
-    c"UPDATE identity.erasure_requests AS r SET scrubbed_at = $1, scrubbed_lsn = $2
+    c"UPDATE identity.erasure_requests AS r SET scrubbed_at = $1, scrubbed_lsn = $2, residual_in_backups_until = $4
        WHERE r.state = 'done' AND r.scrubbed_at IS NULL AND pg_catalog.age(r.xmin) > pg_catalog.age($3)
-         AND NOT EXISTS (SELECT FROM identity.files_to_destroy f WHERE f.candidate_id = r.candidate_id)
-         AND NOT EXISTS (SELECT FROM identity.biometric_history h WHERE h.candidate_id = r.candidate_id AND h.kind = 'file' AND pg_catalog.age(h.xmin) <= pg_catalog.age($3))",
-    &[pg_sys::TIMESTAMPTZOID, pg_sys::PG_LSNOID, pg_sys::XIDOID],
+         AND r.candidate_id NOT IN (SELECT w.candidate_id FROM identity.scrub_waits w WHERE w.candidate_id IS NOT NULL)",
+    &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::PG_LSNOID,
+        pg_sys::XIDOID,
+        pg_sys::TIMESTAMPTZOID,
+    ],
 );
 static END: Statement = Statement::write(
     c"UPDATE identity.scrub_passes SET ended_at = $2, end_lsn = $3 WHERE pass = $1",
@@ -66,7 +64,7 @@ pub struct Pass {
     pub every_page: bool,
 }
 
-/// Begins a pass if any request can have it. `Err`: how many requests wait, and before which transaction somebody must end. Runs inside SPI and the call's
+/// Begins a pass if any erasure can have it. `Err`: how many wait, and before which transaction somebody must end. Runs inside SPI and the call's
 /// snapshot, which does not see what it writes.
 pub fn begin() -> Result<(), (i64, pg_sys::TransactionId)> {
     // SAFETY: the snapshot of this call, and the id that is next. In this order: what had ended by the snapshot has lower ids.
@@ -74,9 +72,9 @@ pub fn begin() -> Result<(), (i64, pg_sys::TransactionId)> {
         let oldest = (*pg_sys::GetActiveSnapshot()).xmin;
         (oldest, pg_sys::ReadNextFullTransactionId().value)
     };
-    let waiting = WAITING.run(&mut [bind(oldest)]);
-    if waiting.get::<i64>(0, 2).unwrap_or(0) == 0 {
-        return Err((waiting.get(0, 1).unwrap_or(0), short(next as i64)));
+    let (waiting, ready) = waits::count(oldest);
+    if ready == 0 {
+        return Err((waiting, short(next as i64)));
     }
     let younger_by = u64::from((next as u32).wrapping_sub(oldest.into_inner()));
     // SAFETY: reads the server's state.
@@ -113,18 +111,29 @@ impl Pass {
         COUNT.run(&mut [bind(self.number), bind(looked_at), bind(rewritten)]);
     }
 
-    /// Every page is done: marks the requests. Returns how many.
+    /// Every page is done: nothing waits for this pass any more, and the requests are marked. Returns how many.
     pub fn end(&self) -> usize {
-        let now = Some(pg_sys::Datum::from(clock::now()));
+        let at = clock::now();
+        let [now, residual] = [at, residual_until(at)].map(|at| Some(pg_sys::Datum::from(at)));
         // SAFETY: reads the server's state. Everything that the pass wrote lies before it.
         let lsn = Some(pg_sys::Datum::from(unsafe {
             pg_sys::GetXLogInsertRecPtr()
         }));
-        let marked = MARK.run(&mut [now, lsn, bind(short(self.covers))]).count;
+        let covers = short(self.covers);
+        let marked = if waits::end(covers) {
+            MARK.run(&mut [now, lsn, bind(covers), residual]).count
+        } else {
+            0
+        };
         END.run(&mut [bind(self.number), now, lsn]);
         TRIM.run(&mut [bind(self.number - KEPT)]);
         marked
     }
+}
+
+/// Until when backups may hold what a scrub at this moment removed: a promise, so it is written down and follows no later setting.
+fn residual_until(scrubbed_at: i64) -> i64 {
+    scrubbed_at.saturating_add(i64::from(gucs::BACKUP_RETENTION.get()) * MICROS_PER_MINUTE)
 }
 
 /// A transaction id without its epoch.

@@ -1,24 +1,17 @@
-//! The scrub by the maintenance process: once a request has waited for a while, so that one pass does for many.
+//! The scrub by the maintenance process: once an erasure has waited for a while, so that one pass does for many.
 
 use std::time::Duration;
 
-use pgrx::pg_sys;
-
 use super::run::{self, State};
-use crate::query::{Statement, connected, with_latest_snapshot};
+use super::waits;
+use crate::query::{connected, with_latest_snapshot};
 use crate::{clock, worker_process};
 
-/// How long requests gather. A pass goes over every page, however few they are for.
+/// How long erasures gather. A pass goes over every page, however few they are for.
 const GATHER_MICROS: i64 = 5 * 60 * 1_000_000;
 const PAGES_A_ROUND: i64 = 10_000;
 /// Until it is tried again what is in the way of a pass.
 const PAUSE: Duration = Duration::from_secs(10);
-
-/// A moment ahead is of a clock that was wrong.
-static DUE: Statement = Statement::read(
-    c"SELECT FROM identity.erasure_requests WHERE state = 'done' AND scrubbed_at IS NULL AND done_at NOT BETWEEN $1 AND $2 LIMIT 1",
-    &[pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID],
-);
 
 /// What this process remembers between its rounds.
 #[derive(Default)]
@@ -52,11 +45,6 @@ impl Rounds {
 
 fn due() -> bool {
     let now = clock::now();
-    let gathering = [now.saturating_sub(GATHER_MICROS), now];
-    with_latest_snapshot(|| {
-        connected(|| {
-            let rows = DUE.run(&mut gathering.map(|at| Some(pg_sys::Datum::from(at))));
-            rows.count > 0
-        })
-    })
+    let gathered = now.saturating_sub(GATHER_MICROS);
+    with_latest_snapshot(|| connected(|| waits::any_but_since(gathered, now)))
 }

@@ -131,8 +131,20 @@ fn known(role: &str, request: &[u8; 16]) -> Option<[u8; 16]> {
 }
 
 pub fn fresh_id() -> [u8; 16] {
-    candidate_id(
-        u64::try_from(clock::now_unix_micros() / 1000).unwrap_or(0),
-        &clock::random(),
-    )
+    candidate_id(now_unix_millis(), &clock::random())
+}
+
+/// So many ids of one moment, in their order: whoever stores them so goes through an index once.
+pub fn fresh_ids(count: usize) -> Vec<[u8; 16]> {
+    let now = now_unix_millis();
+    let random = clock::random_many(count).into_iter();
+    let mut ids = random
+        .map(|bytes| candidate_id(now, &bytes))
+        .collect::<Vec<_>>();
+    ids.sort_unstable();
+    ids
+}
+
+fn now_unix_millis() -> u64 {
+    u64::try_from(clock::now_unix_micros() / 1000).unwrap_or(0)
 }

@@ -270,6 +270,5 @@ def test_status_says_where_to_look_when_a_scrub_does_not_come(own, worker):
 
     assert hint() is None
     with own.admin.transaction(force_rollback=True):
-        own.sql("ALTER TABLE identity.erasure_requests DISABLE TRIGGER USER")
-        own.sql("UPDATE identity.erasure_requests SET done_at = now() - interval '25 hours' WHERE candidate_id = %s", (ids[0],))
+        own.sql("UPDATE identity.scrub_waits SET since = now() - interval '25 hours'")
         assert "erasure_scrub" in hint()

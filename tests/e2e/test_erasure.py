@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import psycopg
 import pytest
@@ -28,6 +28,7 @@ from erasure import (
     there,
     untouched,
 )
+from scrub import scrub_all
 from vault import CLOUD, RESOLVE, Subject, Vault, read, refused, refused_read, uuid7
 
 REASONS = ("rtbf_request", "consent_withdrawn", "candidate_request")
@@ -224,7 +225,8 @@ def test_receipt_says_until_when_backups_and_wal_hold_a_residue(fresh, recycle):
     for _ in range(8):
         vault.sql("SELECT pg_logical_emit_message(false, 'x', repeat(%s, 200000))", (marker,))
     vault.sql("CHECKPOINT")
-    vault.sql("UPDATE identity.erasure_requests SET scrubbed_at = clock_timestamp(), scrubbed_lsn = pg_current_wal_insert_lsn()")
+    with vault.connect(vault.worker) as worker:
+        assert scrub_all(worker)["scrubbed"] == 1
 
     def in_wal() -> bool:
         return any(marker.encode() in path.read_bytes() for path in (vault.cluster.data / "pg_wal").glob("0*"))
@@ -248,6 +250,31 @@ def test_receipt_says_until_when_backups_and_wal_hold_a_residue(fresh, recycle):
                 break
         else:
             pytest.fail("WAL never came clean")
+
+
+@pytest.mark.parametrize("later", ["1d", "9d"])
+def test_the_date_that_was_promised_follows_no_later_setting(fresh, later):
+    vault = Vault(fresh({"identity_pgx.backup_retention": "'2d'", "autovacuum": "off"}))
+    first, second = vault.subject(), vault.subject()
+    with vault.connect(vault.worker) as worker, vault.gateway() as gateway:
+
+        def told(subject) -> tuple:
+            status = gateway.execute(STATUS, (subject.id,)).fetchone()
+            return *status[4:], gateway.execute(RECEIPT, (subject.id,)).fetchone()[0]["residual_in_backups_until"]
+
+        erase(vault, first)
+        scrub_all(worker)
+        promised = told(first)
+        scrubbed_at, residual, receipt = promised
+        assert residual == scrubbed_at + timedelta(days=2) and receipt == f"{residual.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        vault.sql(f"ALTER SYSTEM SET identity_pgx.backup_retention = '{later}'")
+        vault.cluster.reload()
+        wait_until(lambda: gateway.execute("SHOW identity_pgx.backup_retention").fetchone() == (later,), "the setting")
+        assert told(first) == promised
+        erase(vault, second)
+        scrub_all(worker)
+        scrubbed_at, residual, _ = told(second)
+        assert residual - scrubbed_at == timedelta(days=int(later[0])) and told(first) == promised
 
 
 def test_longer_backups_are_recorded_as_a_weakening(fresh):

@@ -81,6 +81,7 @@ def test_no_role_reaches_the_tables(vault, gateway, group, statement):
         "UPDATE identity.erasure_requests SET forgotten = 'app.notes=1' WHERE candidate_id = '{done}'",
         "UPDATE identity.erasure_requests SET done_at = done_at - interval '1 day' WHERE candidate_id = '{done}'",
         "UPDATE identity.erasure_requests SET scrubbed_at = now() WHERE candidate_id = '{done}'",
+        "UPDATE identity.erasure_requests SET scrubbed_at = now(), scrubbed_lsn = '0/1' WHERE candidate_id = '{done}'",
         "UPDATE identity.erasure_requests SET state = state WHERE candidate_id = '{done}'",
     ],
 )
@@ -99,7 +100,7 @@ def test_requests_only_go_forward_even_for_a_superuser(vault, replication_role, 
 def test_scrub_is_told_once(vault):
     done = vault.subject()
     erase(vault, done)
-    told = "UPDATE identity.erasure_requests SET scrubbed_at = now(), scrubbed_lsn = '0/1' WHERE candidate_id = %s"
+    told = "UPDATE identity.erasure_requests SET scrubbed_at = now(), scrubbed_lsn = '0/1', residual_in_backups_until = now() WHERE candidate_id = %s"
     with vault.cluster.connect() as admin, admin.transaction(force_rollback=True):
         admin.execute(told, (done.id,))
         with pytest.raises(psycopg.errors.InsufficientPrivilege), admin.transaction():

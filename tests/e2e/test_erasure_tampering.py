@@ -185,6 +185,10 @@ def test_missing_guard_is_found(own, trigger):
         assert {finding["check_name"] for finding in own.findings() if not finding["ok"]} == {"guards"}
 
 
+def test_erasures_that_no_scrub_waits_for_are_found(rewritten):
+    assert rewritten("DELETE FROM identity.scrub_waits") == {"erasures"}
+
+
 def test_a_scrub_is_no_finding(own, rewritten):
-    assert rewritten("UPDATE identity.erasure_requests SET scrubbed_at = now(), scrubbed_lsn = '0/1' WHERE candidate_id = '{g}'") == set()
+    assert rewritten("UPDATE identity.erasure_requests SET scrubbed_at = now(), scrubbed_lsn = '0/1', residual_in_backups_until = now() WHERE candidate_id = '{g}'") == set()
     assert requests(own, own.subject()) == []

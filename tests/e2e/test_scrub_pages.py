@@ -147,6 +147,19 @@ def test_amid_writers_vacuum_and_another_scrub(home, authority, worker):
     amcheck(home.cluster, BINDIR)
 
 
+def test_marking_requests_touches_nothing_but_their_pages(home, authority, worker):
+    """Half of each page is left for it, and no index has to know: whatever was erased, the indexes stay as they were."""
+    with home.cluster.connect() as admin:
+        ids = people(admin, 2000)
+    home.sql("UPDATE identity.subjects SET created_at = now() - interval '1 year' WHERE candidate_id = ANY (%s)", (ids,))
+    for _ in range(2):
+        worker.execute("SELECT identity.retention_sweep(1000)")
+    where = "SELECT request_id, (ctid::text::point)[0] AS page FROM identity.erasure_requests WHERE candidate_id = ANY (%s) AND (scrubbed_at IS NULL) = %s ORDER BY 1"
+    before = home.sql(where, (ids, True))
+    assert len(before) == 2000 and scrub_all(worker)["scrubbed"] == 2000
+    assert home.sql(where, (ids, False)) == before
+
+
 def test_only_one_at_a_time(home, authority, worker):
     past, _ = erased_people(home, authority, 4)
     with home.cluster.connect() as other:
