@@ -245,3 +245,43 @@ fn whatever_is_changed_in_the_tables_is_found() {
         }
     }
 }
+
+/// By its place: what a wrong tile leads to elsewhere is found as well, and must not stand for it.
+#[test]
+fn a_tile_of_the_wrong_shape_is_named() {
+    let place = Place::Tile {
+        batch: 2,
+        level: 0,
+        tile: 0,
+    };
+    let finding = Finding {
+        place,
+        fault: Fault::Tile,
+    };
+    type Change = (&'static str, fn(&mut StoredTile));
+    let changes: &[Change] = &[
+        ("a row without its hash", |tile| {
+            tile.hashes.truncate(tile.hashes.len() - 32);
+        }),
+        ("a hash without its row", |tile| {
+            tile.access_ids.pop();
+        }),
+        ("no whole number of hashes", |tile| {
+            tile.hashes.pop();
+        }),
+        ("wider than a tile", |tile| {
+            tile.access_ids.push(tile.access_ids[255] + 1);
+            tile.hashes.extend([7; 32]);
+        }),
+        ("nothing", |tile| {
+            tile.access_ids.clear();
+            tile.hashes.clear();
+        }),
+    ];
+    assert!(!ledger().findings().contains(&finding));
+    for (what, change) in changes {
+        let mut changed = ledger();
+        change(changed.tiles.get_mut(&(2, 0, 0)).unwrap());
+        assert!(changed.findings().contains(&finding), "{what}");
+    }
+}
