@@ -70,6 +70,8 @@ sql -c 'CREATE TABLE public.bare (LIKE identity.subjects INCLUDING ALL)' \
   -c "INSERT INTO public.bare SELECT * FROM identity.subjects WHERE vertical = 'unknown'"
 set_fsync on
 sql -c 'VACUUM ANALYZE' -c 'CHECKPOINT'
+# At the start of a server the maintenance process makes up for the night before. It takes no part in what is measured.
+until [ "$(sql -c 'SELECT count(ended_at) FROM identity.sweep_progress')" -eq 3 ]; do sleep 0.2; done
 policies 30
 
 say 'a bare UPDATE of the same columns'

@@ -22,7 +22,7 @@ use crate::recorder::{intake, slots};
 use crate::retention::nightly::Night;
 use crate::scrub::rounds::Rounds;
 use crate::subject::changes;
-use crate::{clock, gucs, json_text, lane, worker_process};
+use crate::{clock, error, gucs, json_text, lane, worker_process};
 
 const ROUND: Duration = Duration::from_secs(1);
 const ROUNDS_PER_UPKEEP: u32 = 3600;
@@ -104,7 +104,10 @@ fn make_partitions_for_what_waits() {
 fn destroy_files(before: Option<PgSqlErrorCode>) -> Option<PgSqlErrorCode> {
     let trouble = worker_process::try_in_transaction_as_keeper(files::destroy).err();
     if let Some(code) = trouble.filter(|code| before != Some(*code)) {
-        pgrx::warning!("identity_pgx: files of erased biometrics cannot be destroyed: {code:?}");
+        pgrx::warning!(
+            "identity_pgx: files of erased biometrics cannot be destroyed: {}",
+            error::sqlstate(code)
+        );
     }
     trouble
 }

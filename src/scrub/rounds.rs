@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::run::{self, State};
 use super::waits;
 use crate::query::{connected, with_latest_snapshot};
-use crate::{clock, worker_process};
+use crate::{clock, error, worker_process};
 
 /// How long erasures gather. A pass goes over every page, however few they are for.
 const GATHER_MICROS: i64 = 5 * 60 * 1_000_000;
@@ -33,7 +33,10 @@ impl Rounds {
         if let Err(code) = &outcome
             && !self.in_trouble
         {
-            pgrx::warning!("identity_pgx: pages of erased subjects cannot be scrubbed: {code:?}");
+            pgrx::warning!(
+                "identity_pgx: pages of erased subjects cannot be scrubbed: {}",
+                error::sqlstate(*code)
+            );
         }
         self.in_trouble = outcome.is_err();
         if !matches!(outcome, Ok(Some(State::GoingOn))) {
