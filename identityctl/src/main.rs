@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `cli.rs` | the arguments |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
-//! | `connect/` | a connection to a database that is not trusted |
 //! | `verify/bundle.rs` | proofs in files, checked offline |
 //! | `verify/database/` | the log and the ledger of a database, read row by row |
 //!
@@ -21,7 +20,6 @@
 )]
 
 mod cli;
-mod connect;
 mod report;
 mod verify;
 

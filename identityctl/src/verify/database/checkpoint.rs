@@ -8,7 +8,7 @@ use identity_core::note::{MAX_NOTE_BYTES, NoteError, VerifierKey};
 use identity_core::replay::Summary;
 
 use super::store::Database;
-use crate::connect::Failure;
+use identity_connect::Failure;
 use crate::report::Report;
 use crate::verify::file;
 

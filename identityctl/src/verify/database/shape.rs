@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::query::{for_each, prepare};
 use super::value::get;
-use crate::connect::Failure;
+use identity_connect::Failure;
 use crate::report::Report;
 
 /// The log, and what else is read, with the kind that each must have.

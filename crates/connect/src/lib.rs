@@ -1,5 +1,15 @@
 //! A connection to a database that is not trusted: over a Unix socket, or TLS with a verified server certificate, and never a
-//! message larger than [`bounded::MAX_MESSAGE_BYTES`].
+//! message larger than 4 MiB. What `identityctl` and `anchor-worker` share.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 mod bounded;
 mod options;
@@ -23,12 +33,6 @@ pub use options::Options;
 /// How long connecting may take, unless `connect_timeout` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What every session begins with. `row_security = off` makes a table whose rows a policy would hide an error, not an empty table. Tables are
-/// read a stretch at a time, each by its index: a planner that thinks a table small would read all of it each time.
-const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET default_transaction_read_only = on; \
-                       SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET jit = off; \
-                       SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off";
 
 /// Why something could not be looked at. The text is for people; it may hold what a server said.
 #[derive(Debug)]
@@ -86,14 +90,14 @@ impl Session {
     }
 }
 
-/// Opens a session and closes it to hidden rows, writes and other schemas.
-pub async fn open(options: &Options) -> Result<Session, Failure> {
+/// Opens a session, which begins with `settings`: SQL that closes it to whatever its user does not mean to do.
+pub async fn open(options: &Options, settings: &str) -> Result<Session, Failure> {
     let limit = options.config.get_connect_timeout();
     let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
     let session = tokio::time::timeout(limit, connect(options))
         .await
         .map_err(|_| Failure::from("connecting took too long"))??;
-    session.client.batch_execute(SESSION).await?;
+    session.client.batch_execute(settings).await?;
     Ok(session)
 }
 
@@ -113,7 +117,7 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
             let socket = match options.config.get_hostaddrs() {
                 [] => TcpStream::connect((name.as_str(), port)).await,
                 [address] => TcpStream::connect((*address, port)).await,
-                _ => return Err("name one server: an audit is of one".into()),
+                _ => return Err("name one server".into()),
             };
             let socket =
                 socket.map_err(|error| unreachable(&format!("{name} port {port}"), &error))?;
@@ -124,7 +128,7 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
             config.ssl_mode(SslMode::Require);
             start(config.connect_raw(socket, tls::Tls::new(files, name)?)).await
         }
-        _ => Err("name one server: an audit is of one".into()),
+        _ => Err("name one server".into()),
     }
 }
 

@@ -1,0 +1,15 @@
+//! `anchor-worker`: the companion process of identity_pgx. It brings the keys from a key service, signs checkpoints and anchors them where nobody
+//! can take them back.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod http;
+pub mod trouble;
