@@ -11,5 +11,8 @@
     )
 )]
 
+pub mod config;
 pub mod http;
+pub mod step;
+pub mod store;
 pub mod trouble;
