@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response};
+use reqwest::{Certificate, Client, Response, Url};
 
 use crate::trouble::{Kind, Trouble};
 
@@ -41,13 +41,37 @@ pub fn client(authorities: Option<&Path>) -> Result<Client, Trouble> {
         .map_err(|error| Trouble::new(Kind::Configuration, describe(&error)))
 }
 
+/// An endpoint's address: https, or http to this very machine.
+///
+/// # Errors
+/// `Configuration`.
+pub fn endpoint(address: &str) -> Result<Url, Trouble> {
+    let refused = |why: &str| Trouble::new(Kind::Configuration, format!("{address} {why}"));
+    let url = Url::parse(address).map_err(|_| refused("is not an address"))?;
+    let here = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    let plain = url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    match url.scheme() {
+        "https" | "http" if !plain || !nobody => {
+            Err(refused("is more than an address: no query, no user"))
+        }
+        "https" => Ok(url),
+        "http" if here => Ok(url),
+        _ => Err(refused("is not https")),
+    }
+}
+
 /// All of an answer's body, of at most `limit` bytes.
 ///
 /// # Errors
 /// `Unreachable` if it breaks off, `Untrue` if it is longer.
 pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, Trouble> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(&error))?
+    {
         if body.len() + chunk.len() > limit {
             let text = format!("an answer of more than {limit} bytes");
             return Err(Trouble::new(Kind::Untrue, text));

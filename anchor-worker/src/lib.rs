@@ -11,5 +11,7 @@
     )
 )]
 
+pub mod aws;
 pub mod http;
+pub mod secret_file;
 pub mod trouble;

@@ -1,0 +1,8 @@
+//! Amazon's services: who we are to them, and how a request says so.
+
+mod credentials;
+mod signing;
+mod web_identity;
+
+pub use credentials::{Config, Credentials};
+pub use signing::{Service, sign};
