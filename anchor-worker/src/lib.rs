@@ -13,5 +13,8 @@
 
 pub mod aws;
 pub mod http;
+pub mod kek;
 pub mod secret_file;
+pub mod signer;
 pub mod trouble;
+pub mod vault;

@@ -41,6 +41,19 @@ pub fn read_token(path: &Path) -> Result<Zeroizing<String>, Trouble> {
     text(file).ok_or_else(|| refused("is not a token: empty, not a text, or longer than 64 kB"))
 }
 
+/// A key of 32 bytes, as hex, in a file that only its owner may read.
+///
+/// # Errors
+/// As [`read`]; `Configuration` if it is no such key.
+pub fn key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Trouble> {
+    let mut key = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(read(path)?.as_bytes(), &mut *key).map_err(|_| {
+        let text = format!("{} is not a key of 64 hex digits", path.display());
+        Trouble::new(Kind::Configuration, text)
+    })?;
+    Ok(key)
+}
+
 fn text(file: File) -> Option<Zeroizing<String>> {
     // With its final capacity from the start: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));

@@ -73,6 +73,13 @@ impl Credentials {
         }))
     }
 
+    /// Whoever was asked says that they have run out: the next request gets new ones.
+    pub async fn forget(&self) {
+        if let Source::WebIdentity(_, kept) = &self.0 {
+            *kept.lock().await = None;
+        }
+    }
+
     /// Credentials that hold for some minutes at least.
     ///
     /// # Errors
