@@ -11,8 +11,20 @@
     )
 )]
 
+pub mod aws;
+pub mod check;
+pub mod cli;
 pub mod config;
+pub mod database;
 pub mod http;
+pub mod kek;
+pub mod logs;
+pub mod round;
+pub mod run;
+pub mod secret_file;
+pub mod signer;
 pub mod step;
 pub mod store;
 pub mod trouble;
+pub mod unlock;
+pub mod vault;
