@@ -16,5 +16,6 @@ pub mod http;
 pub mod kek;
 pub mod secret_file;
 pub mod signer;
+pub mod store;
 pub mod trouble;
 pub mod vault;
