@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::backend_local::BackendLocal;
+use crate::ledger::lag;
 use crate::recorder::{queue, slots};
 use crate::{error, lane};
 
@@ -60,11 +61,13 @@ unsafe extern "C-unwind" fn transaction_ends(
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             lane::commit();
+            lag::commit();
             queue::release();
             reset();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             lane::abort();
+            lag::abort();
             queue::surrender();
             reset();
         }
@@ -86,6 +89,7 @@ unsafe extern "C-unwind" fn subtransaction_ends(
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             lane::abort_subtransaction(child);
+            lag::abort_subtransaction();
             queue::abort_subtransaction(child);
         }
         _ => {}

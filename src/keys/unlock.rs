@@ -10,6 +10,7 @@ use super::LOG;
 use super::region::{self, Loading};
 use crate::answer::{Rows as Answer, timestamp, value};
 use crate::call::{self, Call};
+use crate::ledger::lag;
 use crate::purpose::{change, content};
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::Fate;
@@ -69,6 +70,7 @@ fn unlock_for_development(arguments: Arguments) -> pg_sys::Datum {
             });
             // What was restored while keys were locked may hold reads of today.
             limits::rebuild::from_log();
+            lag::refresh();
             if !region::load(&installation, LOG.oid(), &loading) {
                 error::fault("the key region has no room");
             }
