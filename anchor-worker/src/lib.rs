@@ -24,6 +24,7 @@ pub mod run;
 pub mod secret_file;
 pub mod signer;
 pub mod step;
+pub mod stop;
 pub mod store;
 pub mod trouble;
 pub mod unlock;

@@ -41,8 +41,6 @@ pub struct Anchor {
     pub signer: signer::Config,
     pub store: store::Config,
     pub every: Duration,
-    /// How long an anchor is locked from when it is put.
-    pub lock_for: Duration,
     pub former_keys: Vec<VerifierKey>,
 }
 
@@ -57,19 +55,12 @@ struct DatabaseSection {
 struct AnchorSection {
     #[serde(default = "ten_minutes", deserialize_with = "duration::deserialize")]
     every: Duration,
-    #[serde(default = "seven_years", deserialize_with = "duration::deserialize")]
-    lock_for: Duration,
     #[serde(default)]
     former_keys: Vec<String>,
 }
 
 fn ten_minutes() -> Duration {
     Duration::from_secs(600)
-}
-
-/// What the log itself is kept for.
-fn seven_years() -> Duration {
-    Duration::from_secs(7 * 365 * 86_400)
 }
 
 impl Config {
@@ -126,7 +117,6 @@ impl Config {
         });
         let anchor = anchor.unwrap_or_else(|| AnchorSection {
             every: ten_minutes(),
-            lock_for: seven_years(),
             former_keys: Vec::new(),
         });
         if !(SHORTEST_EVERY..=LONGEST_EVERY).contains(&anchor.every) {
@@ -146,8 +136,7 @@ impl Config {
                 signer,
                 store,
                 every: anchor.every,
-                lock_for: anchor.lock_for,
-                former_keys,
+                    former_keys,
             }),
         })
     }

@@ -5,10 +5,7 @@ use identity_core::checkpoint::Checkpoint;
 use identity_core::note::{NoteError, VerifierKey};
 
 use super::refusal::{Refusal, Tree};
-use crate::store::Object;
-
-/// How many digits a size has in a key of the store.
-const SIZE_DIGITS: usize = 20;
+use crate::store::{Object, checkpoint_size};
 
 /// What is known of one log and its anchors.
 #[derive(Debug, Default)]
@@ -40,6 +37,12 @@ impl Known {
         self.refused.as_ref()
     }
 
+    /// The newest anchor that was seen in the store.
+    #[must_use]
+    pub fn newest(&self) -> Option<Tree> {
+        self.newest
+    }
+
     pub(super) fn refuse(&mut self, refusal: Refusal) -> Refusal {
         self.refused.insert(refusal).clone()
     }
@@ -53,7 +56,7 @@ impl Known {
         let note = str::from_utf8(&object.body).map_err(|_| not_ours(NoteError::Malformed))?;
         let checkpoint = self.open_note(note).map_err(not_ours)?;
         let tree = tree(&checkpoint);
-        if size_in(&object.key) != Some(checkpoint.size) {
+        if checkpoint_size(&object.key) != Some(checkpoint.size) {
             return Err(Refusal::Misplaced {
                 key: object.key.clone(),
                 anchored: tree,
@@ -94,11 +97,4 @@ pub(super) fn tree(checkpoint: &Checkpoint) -> Tree {
         size: checkpoint.size,
         root: checkpoint.root,
     }
-}
-
-/// The size that a key of the store ends with.
-fn size_in(key: &str) -> Option<u64> {
-    let (_, size) = key.rsplit_once('/')?;
-    let digits = size.len() == SIZE_DIGITS && size.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| size.parse().ok())?
 }

@@ -13,9 +13,17 @@ pub struct Tree {
     pub root: Digest,
 }
 
+impl Tree {
+    /// The root, as a checkpoint has it.
+    #[must_use]
+    pub fn root_text(&self) -> String {
+        Base64::encode_string(&self.root)
+    }
+}
+
 impl fmt::Display for Tree {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "size {} root {}", self.size, Base64::encode_string(&self.root))
+        write!(out, "size {} root {}", self.size, self.root_text())
     }
 }
 
