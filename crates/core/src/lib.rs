@@ -102,5 +102,5 @@ pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
     AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, Membership, Outcome,
-    Route, Vertical, Zone,
+    RotationReason, Route, Vertical, Zone,
 };
