@@ -17,4 +17,5 @@ pub mod kek;
 pub mod secret_file;
 pub mod signer;
 pub mod trouble;
+pub mod unlock;
 pub mod vault;
