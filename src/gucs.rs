@@ -40,6 +40,10 @@ pub static BIOMETRIC_CLASSIFICATIONS: GucSetting<bool> = GucSetting::<bool>::new
 /// who runs SQL may say where that is.
 pub static BIOMETRIC_DIRECTORY: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
+/// The worker's X25519 public key, in hex: only what this one seals is taken as a key. Postmaster and empty: whoever runs SQL must not be able to say whose
+/// keys the vault encrypts with.
+pub static WORKER_PUBLIC_KEY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
 const MINUTES_PER_DAY: i32 = 1440;
 /// Ten years: beyond that the setting means "off", and there is a word for that.
 const LONGEST_ANCHOR_LAG: i32 = 3653 * MINUTES_PER_DAY;
@@ -165,6 +169,14 @@ pub fn define() {
         GucContext::Postmaster,
         GucFlags::default(),
     );
+    GucRegistry::define_string_guc(
+        c"identity_pgx.worker_public_key",
+        c"Public key of the worker that brings the keys: X25519, 64 hexadecimal digits; empty: nobody does.",
+        c"anchor-worker new-key makes the pair. With another key here, what a captured login of the worker seals does not open.",
+        &WORKER_PUBLIC_KEY,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
@@ -196,6 +208,7 @@ pub fn effective() -> Settings {
             "service_daily_ceiling",
             SERVICE_DAILY_CEILING.get().to_string(),
         ),
+        ("worker_public_key", text(&WORKER_PUBLIC_KEY)),
     ]
 }
 
@@ -236,16 +249,31 @@ fn minutes(setting: &str) -> Option<i64> {
 
 /// The name of the database served.
 pub fn database() -> String {
-    DATABASE
-        .get()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    text(&DATABASE)
 }
 
 /// The directory of uploads that are ours to destroy, as it was written; empty if there is none.
 pub fn biometric_directory() -> String {
-    BIOMETRIC_DIRECTORY
+    text(&BIOMETRIC_DIRECTORY)
+}
+
+/// The worker's public key; `None` if there is none, or what stands there is none.
+pub fn worker_public_key() -> Option<[u8; 32]> {
+    let text = text(&WORKER_PUBLIC_KEY);
+    let digits = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<Vec<_>>>()?;
+    let (pairs, []) = digits.as_chunks::<2>() else {
+        return None;
+    };
+    let bytes = pairs.iter().map(|[high, low]| high << 4 | low);
+    bytes.collect::<Vec<_>>().try_into().ok()
+}
+
+fn text(setting: &GucSetting<Option<CString>>) -> String {
+    setting
         .get()
-        .map(|path| path.to_string_lossy().into_owned())
+        .map(|text| text.to_string_lossy().into_owned())
         .unwrap_or_default()
 }

@@ -12,6 +12,10 @@ words! {
         Dek = "dek",
         /// MAC chain: [`ChainKey`].
         Chain = "chain",
+        /// Blind indexes. It can be brought and rotated; what uses it comes with a later version.
+        Index = "index",
+        /// Signatures of answers. It can be brought and rotated; what uses it comes with a later version.
+        Signing = "signing",
     }
 }
 

@@ -29,6 +29,8 @@ words! {
         ReadOnly = "read_only",
         /// Neither a Unix socket nor TLS with a verified client certificate.
         Transport = "transport",
+        /// What was handed in was not sealed or signed by whom it had to be.
+        Signature = "signature",
         /// A field that the purpose does not allow.
         FieldNotAllowed = "field_not_allowed",
         /// The caller is not among the purpose's roles.
@@ -79,6 +81,8 @@ words! {
         AuditUnwritable = "audit_unwritable",
         /// A stored ciphertext does not open.
         Ciphertext = "ciphertext",
+        /// A key is not the one that the keyring names.
+        KeyCheck = "key_check",
         /// The chain of a lane does not continue.
         Chain = "chain",
     }
