@@ -75,7 +75,10 @@ async fn database(config: &Config) -> Result<(Checkpoint, String), Trouble> {
     let checkpoint = Checkpoint::parse(&text);
     let checkpoint = checkpoint
         .ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave is no checkpoint"))?;
-    let text = format!("the log {} has {} leaves", checkpoint.origin, checkpoint.size);
+    let text = format!(
+        "the log {} has {} leaves",
+        checkpoint.origin, checkpoint.size
+    );
     Ok((checkpoint, text))
 }
 
@@ -83,7 +86,11 @@ async fn kek(unlock: &Unlock) -> Result<((), String), Trouble> {
     let kek = Kek::open(&unlock.kek).await?;
     kek.check().await?;
     let text = format!("keys are wrapped by {}", kek.uri());
-    Unlocker::open(&unlock.settings, kek)?;
+    let unlocker = Unlocker::open(&unlock.settings, Arc::new(kek))?;
+    let text = format!(
+        "{text}; identity_pgx.worker_public_key is {}",
+        unlocker.public_key()
+    );
     Ok(((), text))
 }
 
@@ -109,7 +116,11 @@ async fn store(anchor: &Anchor) -> Result<(Store, String), Trouble> {
 }
 
 /// The newest anchor is one of ours, so that the next one can continue it.
-async fn anchors(anchor: &Anchor, key: VerifierKey, store: &Store) -> Result<((), String), Trouble> {
+async fn anchors(
+    anchor: &Anchor,
+    key: VerifierKey,
+    store: &Store,
+) -> Result<((), String), Trouble> {
     let newest = match store.last_key(CHECKPOINTS, None).await? {
         Some(key) => store.first(&key).await?,
         None => None,
@@ -121,8 +132,14 @@ async fn anchors(anchor: &Anchor, key: VerifierKey, store: &Store) -> Result<(()
     keys.push(key);
     let note = String::from_utf8_lossy(&object.body);
     let checkpoint = Checkpoint::open(&note, &keys).map_err(|error| {
-        Trouble::new(Kind::Untrue, format!("the newest one, {}: {error}", object.key))
+        Trouble::new(
+            Kind::Untrue,
+            format!("the newest one, {}: {error}", object.key),
+        )
     })?;
-    let text = format!("the newest one is of {} leaves: {}", checkpoint.size, object.stored.uri);
+    let text = format!(
+        "the newest one is of {} leaves: {}",
+        checkpoint.size, object.stored.uri
+    );
     Ok(((), text))
 }

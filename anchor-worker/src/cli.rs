@@ -11,7 +11,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[command(version, about, long_about)]
 pub struct Cli {
     /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/anchor-worker/config.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/anchor-worker/config.toml"
+    )]
     pub config: PathBuf,
     /// How to log on standard error; without it, text on a terminal and JSON elsewhere
     #[arg(long, value_name = "FORM")]

@@ -11,6 +11,7 @@ use identity_core::merkle::Digest;
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, Error};
+use tokio_postgres::types::ToSql;
 
 use crate::store::Stored;
 use crate::trouble::{Kind, Trouble};
@@ -93,7 +94,10 @@ impl Database {
             COALESCE(pg_has_role(to_regrole('identity_worker'), 'MEMBER'), false),
             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)";
         let row = limited(self.client().query_one(query, &[])).await?;
-        let flag = |column| row.try_get::<_, bool>(column).map_err(|error| trouble(&error));
+        let flag = |column| {
+            row.try_get::<_, bool>(column)
+                .map_err(|error| trouble(&error))
+        };
         if !flag(0)? {
             let text = "identity_pgx is not installed in this database";
             return Err(Trouble::new(Kind::Missing, text));
@@ -156,7 +160,11 @@ impl Database {
     /// What the server said; `Untrue` if that is no proof.
     pub async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, Trouble> {
         let query = "SELECT identity.ledger_consistency($1, $2)";
-        let row = limited(self.client().query_one(query, &[&number(old)?, &number(new)?])).await?;
+        let row = limited(
+            self.client()
+                .query_one(query, &[&number(old)?, &number(new)?]),
+        )
+        .await?;
         let path: Vec<Vec<u8>> = row.try_get(0).map_err(|error| trouble(&error))?;
         let path: Option<Vec<Digest>> = path.into_iter().map(|hash| hash.try_into().ok()).collect();
         path.ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave is no proof"))
@@ -171,13 +179,16 @@ impl Database {
         let lock_until = SystemTime::UNIX_EPOCH + Duration::from_micros(lock_until);
         let query = "SELECT identity.anchor_record($1, $2, $3, $4)";
         let (uri, version) = (&stored.uri, &stored.version_id);
-        let recording = self.client().query_one(query, &[&note, uri, version, &lock_until]);
-        limited(recording).await.map(drop)
+        let arguments: [&(dyn ToSql + Sync); 4] = [&note, uri, version, &lock_until];
+        limited(self.client().query_one(query, &arguments))
+            .await
+            .map(drop)
     }
 }
 
 fn number(size: u64) -> Result<i64, Trouble> {
-    i64::try_from(size).map_err(|_| Trouble::new(Kind::Untrue, "a tree of more leaves than there can be"))
+    i64::try_from(size)
+        .map_err(|_| Trouble::new(Kind::Untrue, "a tree of more leaves than there can be"))
 }
 
 async fn limited<T>(asking: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
@@ -208,13 +219,18 @@ fn trouble(error: &Error) -> Trouble {
     };
     let (code, message) = (answer.code().code(), answer.message());
     let detail = answer.detail().map(|detail| format!(" ({detail})"));
-    let text = format!("the database refused with {code}: {message}{}", detail.unwrap_or_default());
+    let text = format!(
+        "the database refused with {code}: {message}{}",
+        detail.unwrap_or_default()
+    );
     Trouble::new(kind(answer), text)
 }
 
 fn kind(answer: &DbError) -> Kind {
     let code = answer.code().code();
-    let reason = answer.detail().and_then(|detail| detail.strip_prefix("reason: "));
+    let reason = answer
+        .detail()
+        .and_then(|detail| detail.strip_prefix("reason: "));
     match (code, reason) {
         (_, Some("not_preloaded" | "not_initialized" | "wrong_database")) => Kind::Configuration,
         ("42501", _) => Kind::Denied,

@@ -19,6 +19,7 @@ pub mod database;
 pub mod http;
 pub mod kek;
 pub mod logs;
+pub mod new_key;
 pub mod round;
 pub mod run;
 pub mod secret_file;

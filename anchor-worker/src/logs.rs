@@ -30,7 +30,9 @@ pub fn begin(form: Option<LogForm>) {
         }
         LogForm::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
-            tracing::subscriber::set_global_default(registry().with(own).with(lines.with_span_list(false)))
+            tracing::subscriber::set_global_default(
+                registry().with(own).with(lines.with_span_list(false)),
+            )
         }
     };
     // There is one already: of whoever called us.

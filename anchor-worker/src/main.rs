@@ -9,7 +9,8 @@ use anchor_worker::config::Config;
 use anchor_worker::run::{Verdict, Worker};
 use anchor_worker::stop::Stop;
 use anchor_worker::trouble::Trouble;
-use anchor_worker::{check, logs, unlock};
+use anchor_worker::unlock::Place;
+use anchor_worker::{check, logs, new_key};
 use clap::Parser as _;
 use tracing::error;
 
@@ -34,9 +35,10 @@ fn run() -> Verdict {
             Command::Run => work(&cli.config, false).await,
             Command::Once => work(&cli.config, true).await,
             Command::CheckConfig => check::run(&cli.config).await,
-            Command::NewKey { file } => told(unlock::new_key(&file).map(|public| {
-                format!("identity_pgx.worker_public_key = '{public}'")
-            })),
+            Command::NewKey { file } => told(
+                new_key::make(&file)
+                    .map(|public| format!("identity_pgx.worker_public_key = '{public}'")),
+            ),
             Command::ForgetDatabase => forget(&cli.config),
         }
     })
@@ -85,13 +87,18 @@ fn forget(file: &Path) -> Verdict {
     let Some(config) = read(file) else {
         return Verdict::CouldNot;
     };
-    match &config.unlock {
-        Some(unlock) => told(unlock::forget(&unlock.settings)),
-        None => {
-            println!("there is no [unlock], so no database is remembered");
-            Verdict::Good
-        }
-    }
+    let forgotten = match &config.unlock {
+        Some(unlock) => Place::forget(&unlock.settings.state_directory),
+        None => Ok(false),
+    };
+    told(forgotten.map(|there| {
+        let text = if there {
+            "forgotten: the next database that is found locked is unlocked and remembered"
+        } else {
+            "no database was remembered"
+        };
+        text.to_owned()
+    }))
 }
 
 fn told(done: Result<String, Trouble>) -> Verdict {

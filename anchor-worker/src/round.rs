@@ -67,9 +67,15 @@ async fn perform(
         Effect::Sign { text, origin } => Event::Signed(signer.sign(&text, &origin).await?),
         Effect::Put { size, note } => {
             let lock_until = lock_until(tools.retention)?;
-            match store.put(&checkpoint_key(size), note.as_bytes(), lock_until).await {
+            match store
+                .put(&checkpoint_key(size), note.as_bytes(), lock_until)
+                .await
+            {
                 Ok(stored) => Event::Put(stored),
-                Err(Trouble { kind: Kind::Conflict, .. }) => Event::Taken,
+                Err(Trouble {
+                    kind: Kind::Conflict,
+                    ..
+                }) => Event::Taken,
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -83,7 +89,10 @@ async fn perform(
 
 /// The store named a key as locked a moment ago.
 fn vanished() -> Trouble {
-    Trouble::new(Kind::Untrue, "the store lists an anchor that it does not have")
+    Trouble::new(
+        Kind::Untrue,
+        "the store lists an anchor that it does not have",
+    )
 }
 
 /// Until when what is put now is locked, in microseconds since 1970.
@@ -92,5 +101,10 @@ fn lock_until(retention: Duration) -> Result<i64, Trouble> {
     let until = now.ok().and_then(|now| now.checked_add(retention));
     until
         .and_then(|until| i64::try_from(until.as_micros()).ok())
-        .ok_or_else(|| Trouble::new(Kind::Configuration, "the clock of this machine cannot be right"))
+        .ok_or_else(|| {
+            Trouble::new(
+                Kind::Configuration,
+                "the clock of this machine cannot be right",
+            )
+        })
 }

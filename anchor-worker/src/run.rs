@@ -1,5 +1,6 @@
 //! The loop: a session with the database, one leader, the keys every few seconds, an anchor every few minutes and soon after what should not wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -99,15 +100,13 @@ impl Worker {
             tools = Some(Tools {
                 signer: Signer::open(&anchor.signer).await?,
                 store: Store::open(&anchor.store).await?,
-                retention: Duration::from_secs(
-                    u64::from(anchor.store.retention_days()) * 86_400,
-                ),
+                retention: Duration::from_secs(u64::from(anchor.store.retention_days()) * 86_400),
             });
         }
         let unlocker = match &config.unlock {
             Some(unlock) => Some(Unlocker::open(
                 &unlock.settings,
-                Kek::open(&unlock.kek).await?,
+                Arc::new(Kek::open(&unlock.kek).await?),
             )?),
             None => None,
         };
@@ -124,7 +123,11 @@ impl Worker {
 
     /// Works until it is asked to stop.
     pub async fn run(mut self) -> Verdict {
-        info!(event = "started", version = env!("CARGO_PKG_VERSION"), "started");
+        info!(
+            event = "started",
+            version = env!("CARGO_PKG_VERSION"),
+            "started"
+        );
         let mut failures = 0;
         while !self.stop.is_wanted() {
             let Err(trouble) = self.session(&mut failures).await else {
@@ -244,9 +247,12 @@ impl Worker {
             }
         };
         match result {
-            Ok(State::Unlocked { .. }) => self.unlocking.done(UNLOCK_EVERY),
-            Ok(State::WasLocked { .. }) => {
-                info!(event = "unlocked", "the database was locked, and is unlocked");
+            Ok(State::Unlocked) => self.unlocking.done(UNLOCK_EVERY),
+            Ok(State::WasLocked { loaded }) => {
+                info!(
+                    event = "unlocked",
+                    loaded, "the database was locked, and is unlocked"
+                );
                 self.unlocking.done(UNLOCK_EVERY);
                 self.anchoring = Task::new();
             }
@@ -268,7 +274,14 @@ impl Worker {
             Ok(None | Some(End::Nothing { .. })) => self.anchoring.done(anchor.every),
             Ok(Some(End::Anchored { tree, stored })) => {
                 let (size, root) = (tree.size, tree.root_text());
-                info!(event = "anchored", size, root, uri = stored.uri, version = stored.version_id, "anchored");
+                info!(
+                    event = "anchored",
+                    size,
+                    root,
+                    uri = stored.uri,
+                    version = stored.version_id,
+                    "anchored"
+                );
                 self.anchoring.done(anchor.every);
             }
             Ok(Some(End::Refused(refusal))) => {
@@ -294,7 +307,9 @@ fn tell(lead: &Lead) {
         Lead::Ours => info!(event = "leads", "this worker leads"),
         Lead::Others => info!(event = "follows", "another worker leads"),
         Lead::Seized { from } => warn!(
-            event = "leads", alarm = true, holder = from,
+            event = "leads",
+            alarm = true,
+            holder = from,
             "who holds the leader's lock is no worker, so this worker leads without it"
         ),
     }

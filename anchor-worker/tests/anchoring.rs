@@ -42,10 +42,9 @@ impl Tree {
 
     fn append(&mut self, leaf: Digest) {
         let nodes = &mut self.nodes;
-        self.frontier
-            .append(leaf, &mut |level, index, hash| {
-                nodes.insert((level, index), hash);
-            });
+        self.frontier.append(leaf, &mut |level, index, hash| {
+            nodes.insert((level, index), hash);
+        });
         self.leaves.push(leaf);
     }
 
@@ -171,7 +170,9 @@ impl World {
         for pair in trees.windows(2) {
             let path = merkle::consistency(pair[0].size, pair[1].size, tree).unwrap();
             let (old, new) = (&pair[0], &pair[1]);
-            assert!(verify_consistency(old.size, new.size, &old.root, &new.root, &path));
+            assert!(verify_consistency(
+                old.size, new.size, &old.root, &new.root, &path
+            ));
         }
     }
 }
@@ -194,7 +195,10 @@ fn vkey(key: &SigningKey, name: &str) -> VerifierKey {
 
 fn note(key: &SigningKey, text: &str, name: &str) -> String {
     let signature = key.sign(text.as_bytes()).to_bytes();
-    format!("{text}\n{}", signature_line(name, vkey(key, name).id(), &signature))
+    format!(
+        "{text}\n{}",
+        signature_line(name, vkey(key, name).id(), &signature)
+    )
 }
 
 fn opened(note: &str) -> Checkpoint {
@@ -391,7 +395,10 @@ fn nothing_new_is_nothing_to_sign() {
     let (mut world, mut known) = anchored();
     let signed = world.signed.len();
     assert_eq!(world.round(&mut known), End::Nothing { size: 7 });
-    assert_eq!(world.round(&mut Known::new(Vec::new())), End::Nothing { size: 7 });
+    assert_eq!(
+        world.round(&mut Known::new(Vec::new())),
+        End::Nothing { size: 7 }
+    );
     assert_eq!(world.signed.len(), signed);
 }
 
@@ -422,9 +429,15 @@ fn an_anchor_of_another_key_is_refused_and_one_of_a_former_key_is_not() {
     let old = vkey(&world.key, ORIGIN);
     world.key = SigningKey::from_bytes(&[8; 32]);
     world.grow(1);
-    assert_eq!(refusal(world.round(&mut Known::new(Vec::new()))).code(), "not_ours");
+    assert_eq!(
+        refusal(world.round(&mut Known::new(Vec::new()))).code(),
+        "not_ours"
+    );
     let other = vkey(&SigningKey::from_bytes(&[7; 32]), "identity_pgx/another");
-    assert_eq!(refusal(world.round(&mut Known::new(vec![other]))).code(), "not_ours");
+    assert_eq!(
+        refusal(world.round(&mut Known::new(vec![other]))).code(),
+        "not_ours"
+    );
     let end = world.round(&mut Known::new(vec![old]));
     assert!(matches!(end, End::Anchored { .. }), "{end:?}");
     // The process that still has the old key sees what it does not know.
@@ -441,8 +454,13 @@ fn an_anchor_that_was_seen_and_is_gone_or_another_is_refused() {
     world.grow(1);
     assert_eq!(refusal(world.round(&mut known)).code(), "gone");
     let (mut world, mut known) = anchored();
-    let other = Checkpoint { root: [9; 32], ..world.checkpoint() };
-    world.store.insert(7, note(&world.key, &other.text(), ORIGIN));
+    let other = Checkpoint {
+        root: [9; 32],
+        ..world.checkpoint()
+    };
+    world
+        .store
+        .insert(7, note(&world.key, &other.text(), ORIGIN));
     assert_eq!(refusal(world.round(&mut known)).code(), "replaced");
     let (mut world, mut known) = anchored();
     let older = world.store[&3].clone();
@@ -456,7 +474,10 @@ fn another_log_is_refused() {
     world.origin = "identity_pgx/00000000-0000-4000-8000-000000000002".into();
     world.grow(1);
     assert_eq!(refusal(world.round(&mut known)).code(), "another_log");
-    assert_eq!(refusal(world.round(&mut Known::new(Vec::new()))).code(), "not_ours");
+    assert_eq!(
+        refusal(world.round(&mut Known::new(Vec::new()))).code(),
+        "not_ours"
+    );
     assert_eq!(world.store.len(), 2);
 }
 
@@ -471,7 +492,10 @@ fn another_tree_at_our_place_is_refused_and_ours_is_gone_on_with() {
                 Next::End(end) => break end,
                 Next::Do(effect) => {
                     if matches!(effect, Effect::Put { .. }) {
-                        let other = Checkpoint { root: [9; 32], ..world.checkpoint() };
+                        let other = Checkpoint {
+                            root: [9; 32],
+                            ..world.checkpoint()
+                        };
                         let put = if ours { world.checkpoint() } else { other };
                         world.store.insert(8, note(&world.key, &put.text(), ORIGIN));
                     }
@@ -494,5 +518,8 @@ fn an_answer_that_was_not_asked_for_ends_the_round_and_signs_nothing() {
     let (mut round, _) = Round::begin(&known);
     let next = round.next(&mut known, Event::Signed("x".into()));
     assert!(matches!(next, Next::End(End::Trouble(_))), "{next:?}");
-    assert!(matches!(round.next(&mut known, Event::Sealed), Next::End(End::Trouble(_))));
+    assert!(matches!(
+        round.next(&mut known, Event::Sealed),
+        Next::End(End::Trouble(_))
+    ));
 }

@@ -21,8 +21,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
     from.deserialize_str(Text)
 }
 
-const EXPECTED: &str =
-    "a time: a whole number and a unit, one of s, m, h, d, y, as in \"10m\"";
+const EXPECTED: &str = "a time: a whole number and a unit, one of s, m, h, d, y, as in \"10m\"";
 
 fn parse(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -52,9 +51,27 @@ mod tests {
         let seconds = |text| parse(text).map(|time| time.as_secs());
         assert_eq!(
             ["90s", "10m", "1h", "2d", "7y"].map(seconds),
-            [Some(90), Some(600), Some(3600), Some(172_800), Some(220_752_000)]
+            [
+                Some(90),
+                Some(600),
+                Some(3600),
+                Some(172_800),
+                Some(220_752_000)
+            ]
         );
-        for text in ["", "s", "10", "10 m", "+10m", "-1s", "1.5h", "10min", "101y", "99999999999s", "１０m"] {
+        for text in [
+            "",
+            "s",
+            "10",
+            "10 m",
+            "+10m",
+            "-1s",
+            "1.5h",
+            "10min",
+            "101y",
+            "99999999999s",
+            "１０m",
+        ] {
             assert_eq!(seconds(text), None, "{text}");
         }
     }

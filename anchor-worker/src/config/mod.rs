@@ -74,8 +74,7 @@ impl Config {
         if metadata.len() > MAX_BYTES {
             return Err(unreadable("it is longer than 1 MiB"));
         }
-        let text =
-            std::fs::read_to_string(file).map_err(|error| unreadable(&error.to_string()))?;
+        let text = std::fs::read_to_string(file).map_err(|error| unreadable(&error.to_string()))?;
         Self::parse(&text, |name| std::env::var(name).ok())
     }
 
@@ -95,32 +94,47 @@ impl Config {
         let store = document.section("store");
         let anchor = document.section::<AnchorSection>("anchor");
         document.nothing_else();
-        document.together("unlock", "kek", "which key service unwraps what unlocks the database");
-        document.together("kek", "unlock", "who unlocks the database with the key service");
+        document.together(
+            "unlock",
+            "kek",
+            "which key service unwraps what unlocks the database",
+        );
+        document.together(
+            "kek",
+            "unlock",
+            "who unlocks the database with the key service",
+        );
         document.together("signer", "store", "where anchors are put");
         document.together("store", "signer", "what signs anchors");
         document.together("anchor", "store", "where anchors are put");
         if !document.has("unlock") && !document.has("signer") && !document.has("store") {
-            document.mistake_of_file("there is nothing to do: neither [signer] and [store], nor [unlock] and [kek]");
+            document.mistake_of_file(
+                "there is nothing to do: neither [signer] and [store], nor [unlock] and [kek]",
+            );
         }
         if !document.has("database") {
             document.mistake_of_file("[database] is missing: which database it is about");
         }
-        let options = database.and_then(|section| {
-            match Options::parse(Some(&section.url), variable) {
-                Ok(options) => Some(options),
-                Err(failure) => {
-                    document.mistake("database", "url", &failure.to_string());
-                    None
-                }
-            }
-        });
+        let options =
+            database.and_then(
+                |section| match Options::parse(Some(&section.url), variable) {
+                    Ok(options) => Some(options),
+                    Err(failure) => {
+                        document.mistake("database", "url", &failure.to_string());
+                        None
+                    }
+                },
+            );
         let anchor = anchor.unwrap_or_else(|| AnchorSection {
             every: ten_minutes(),
             former_keys: Vec::new(),
         });
         if !(SHORTEST_EVERY..=LONGEST_EVERY).contains(&anchor.every) {
-            document.mistake("anchor", "every", "must be from 1s to 1h: what is not anchored can be rewritten unseen");
+            document.mistake(
+                "anchor",
+                "every",
+                "must be from 1s to 1h: what is not anchored can be rewritten unseen",
+            );
         }
         let former_keys = former_keys(&mut document, &anchor.former_keys);
         document.finish()?;
@@ -136,7 +150,7 @@ impl Config {
                 signer,
                 store,
                 every: anchor.every,
-                    former_keys,
+                former_keys,
             }),
         })
     }

@@ -51,13 +51,21 @@ impl<'a> Document<'a> {
         let (key, value) = self.left.remove_entry(name)?;
         let start = key.span().start;
         let entries = value.get_ref().as_table().map(|table| {
-            let places = table.keys().map(|key| (key.get_ref().to_string(), key.span().start));
+            let places = table
+                .keys()
+                .map(|key| (key.get_ref().to_string(), key.span().start));
             places.collect()
         });
         let Some(entries) = entries else {
             let text = format!("{name} must be a section: [{name}]");
             self.mistakes.push(Mistake::at(self.source, start, text));
-            self.found.insert(name, Found { start, entries: Vec::new() });
+            self.found.insert(
+                name,
+                Found {
+                    start,
+                    entries: Vec::new(),
+                },
+            );
             return None;
         };
         self.found.insert(name, Found { start, entries });
@@ -78,12 +86,18 @@ impl<'a> Document<'a> {
             };
             let message = without_values(error.message());
             // What was taken out because it was wrong is missing now.
-            if wrong.iter().any(|key| message.starts_with(&format!("missing field `{key}`"))) {
+            if wrong
+                .iter()
+                .any(|key| message.starts_with(&format!("missing field `{key}`")))
+            {
                 return None;
             }
             let culprit = culprit::<T>(&value, &error);
             let place = culprit.as_ref().map_or(start, |(_, place)| *place);
-            let entry = culprit.as_ref().map(|(key, _)| format!(" {key}:")).unwrap_or_default();
+            let entry = culprit
+                .as_ref()
+                .map(|(key, _)| format!(" {key}:"))
+                .unwrap_or_default();
             let text = format!("[{name}]{entry} {message}");
             self.mistakes.push(Mistake::at(self.source, place, text));
             let (key, _) = culprit?;
@@ -95,8 +109,12 @@ impl<'a> Document<'a> {
     /// What is left is not known.
     pub fn nothing_else(&mut self) {
         for key in self.left.keys() {
-            let text = format!("{} is not known here: sections are [database], [unlock], [kek], [signer], [store] and [anchor]", key.get_ref());
-            self.mistakes.push(Mistake::at(self.source, key.span().start, text));
+            let text = format!(
+                "{} is not known here: sections are [database], [unlock], [kek], [signer], [store] and [anchor]",
+                key.get_ref()
+            );
+            self.mistakes
+                .push(Mistake::at(self.source, key.span().start, text));
         }
     }
 
@@ -104,7 +122,8 @@ impl<'a> Document<'a> {
     pub fn together(&mut self, one: &str, other: &str, what: &str) {
         if let (Some(found), None) = (self.found.get(one), self.found.get(other)) {
             let text = format!("[{one}] needs [{other}]: {what}");
-            self.mistakes.push(Mistake::at(self.source, found.start, text));
+            self.mistakes
+                .push(Mistake::at(self.source, found.start, text));
         }
     }
 
@@ -147,11 +166,15 @@ fn culprit<T: DeserializeOwned>(value: &Value<'_>, error: &Error) -> Option<(Str
         span.start <= place.start && place.end <= span.end && !span.is_empty()
     };
     let by_place = place.and_then(|place| {
-        table.iter().find(|(key, value)| within(key.span(), &place) || within(value.span(), &place))
+        table
+            .iter()
+            .find(|(key, value)| within(key.span(), &place) || within(value.span(), &place))
     });
     let named = || {
         let unknown = error.message().strip_prefix("unknown field `")?;
-        table.iter().find(|(key, _)| unknown.starts_with(&format!("{}`", key.get_ref())))
+        table
+            .iter()
+            .find(|(key, _)| unknown.starts_with(&format!("{}`", key.get_ref())))
     };
     let by_trial = || {
         if error.message().starts_with("missing field") {

@@ -85,16 +85,38 @@ pub struct Round {
 enum State {
     Sealing,
     Checkpointing,
-    Keying { now: Checkpoint },
-    Reading { now: Checkpoint },
+    Keying {
+        now: Checkpoint,
+    },
+    Reading {
+        now: Checkpoint,
+    },
     /// The anchor is ahead of the checkpoint: another worker may have put it in between, so the database is asked once more.
-    Rechecking { last: Last },
-    Proving { last: Last, now: Checkpoint },
-    RecordingLast { last: Last, now: Checkpoint },
-    Signing { now: Checkpoint },
-    Putting { now: Checkpoint, note: String },
-    ReadingBack { now: Checkpoint },
-    Recording { now: Checkpoint, stored: Stored },
+    Rechecking {
+        last: Last,
+    },
+    Proving {
+        last: Last,
+        now: Checkpoint,
+    },
+    RecordingLast {
+        last: Last,
+        now: Checkpoint,
+    },
+    Signing {
+        now: Checkpoint,
+    },
+    Putting {
+        now: Checkpoint,
+        note: String,
+    },
+    ReadingBack {
+        now: Checkpoint,
+    },
+    Recording {
+        now: Checkpoint,
+        stored: Stored,
+    },
     Over,
 }
 
@@ -285,7 +307,9 @@ fn sign(now: Checkpoint) -> Step {
 
 fn signed(known: &Known, now: Checkpoint, note: String) -> Step {
     if known.open_note(&note).as_ref() != Ok(&now) {
-        return Err(trouble("what the signer gave is not our checkpoint, signed"));
+        return Err(trouble(
+            "what the signer gave is not our checkpoint, signed",
+        ));
     }
     let effect = Effect::Put {
         size: now.size,

@@ -111,7 +111,10 @@ impl fmt::Display for Refusal {
                 "the store had the anchor of {seen}, and its newest now is of {now}"
             ),
             Self::Replaced { seen, now } => {
-                write!(out, "the store had the anchor of {seen}, and now has {now} there")
+                write!(
+                    out,
+                    "the store had the anchor of {seen}, and now has {now} there"
+                )
             }
         }
     }

@@ -31,6 +31,9 @@ mod tests {
             [1, 2, 4, 60, 60, 60, 60, 60]
         );
         assert_eq!([1, 2, 70].map(|n| of(Kind::Throttled, n)), [5, 10, 300]);
-        assert_eq!([0, 1, 2, 70].map(|n| of(Kind::Denied, n)), [10, 10, 20, 600]);
+        assert_eq!(
+            [0, 1, 2, 70].map(|n| of(Kind::Denied, n)),
+            [10, 10, 20, 600]
+        );
     }
 }

@@ -137,7 +137,11 @@ async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Failur
                 return start(config.connect_raw(Bounded::new(socket), NoTls), wake).await;
             };
             config.ssl_mode(SslMode::Require);
-            start(config.connect_raw(socket, tls::Tls::new(files, name)?), wake).await
+            start(
+                config.connect_raw(socket, tls::Tls::new(files, name)?),
+                wake,
+            )
+            .await
         }
         _ => Err("name one server".into()),
     }
