@@ -182,7 +182,7 @@ pub fn define() {
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 11];
+pub type Settings = [(&'static str, String); 12];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
