@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn places_are_counted_in_characters() {
         let source = "a\n[é] x\n";
-        assert_eq!(Mistake::at(source, 6, String::new()).place, Some((2, 5)));
+        assert_eq!(Mistake::at(source, 6, String::new()).place, Some((2, 4)));
         assert_eq!(Mistake::at(source, 0, String::new()).place, Some((1, 1)));
     }
 }

@@ -10,6 +10,9 @@ use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use super::place::{Mistake, without_values};
 
+/// Entries that say which other entries there are. Without one there is always another error, so it is suspected last.
+const TAGS: [&str; 2] = ["kind", "provider"];
+
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// A file that is being read.
@@ -180,7 +183,10 @@ fn culprit<T: DeserializeOwned>(value: &Value<'_>, error: &Error) -> Option<(Str
         if error.message().starts_with("missing field") {
             return None;
         }
-        table.iter().find(|(key, _)| {
+        let is_tag = |key: &str| TAGS.contains(&key);
+        let entries = table.iter();
+        let (tags, others): (Vec<_>, Vec<_>) = entries.partition(|(key, _)| is_tag(key.get_ref()));
+        others.into_iter().chain(tags).find(|(key, _)| {
             let mut without = value.clone();
             remove(&mut without, key.get_ref());
             T::deserialize(ValueDeserializer::from(without))

@@ -80,8 +80,14 @@ former_keys = ["x"]
         "line 14, column 2: telemetry is not known here",
     ];
     // A section with a mistake gives no values, so what they would mean is told once it is read.
-    for line in expected.iter().filter(|line| !line.contains("url: sslmode")) {
-        assert!(found.iter().any(|mistake| mistake.starts_with(line)), "{line} in {found:#?}");
+    for line in expected
+        .iter()
+        .filter(|line| !line.contains("url: sslmode"))
+    {
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with(line)),
+            "{line} in {found:#?}"
+        );
     }
     assert_eq!(found.len(), expected.len() - 1, "{found:#?}");
     let found = mistakes(&text.replace("port = 5432\n", ""));
@@ -98,7 +104,9 @@ fn what_belongs_together_is_asked_for() {
     let unlock = "[unlock]\nsecret_key_file = \"/x\"\nstate_directory = \"/y\"\n";
     assert!(of(unlock).contains("[unlock] needs [kek]"));
     assert!(of("[anchor]\nevery = \"5m\"\n").contains("[anchor] needs [store]"));
-    assert!(of("store = 1\n").contains("store is not known here") || of("").contains("nothing to do"));
+    assert!(
+        of("store = 1\n").contains("store is not known here") || of("").contains("nothing to do")
+    );
 }
 
 #[test]
@@ -112,14 +120,19 @@ fn what_cannot_be_written_in_toml_is_told_with_its_place() {
 #[test]
 fn a_section_that_is_none_is_told() {
     let found = mistakes("database = \"postgresql:///x\"\n");
-    assert!(found.contains(&"line 1, column 1: database must be a section: [database]".into()), "{found:?}");
+    assert!(
+        found.contains(&"line 1, column 1: database must be a section: [database]".into()),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn another_provider_is_told_and_those_that_there_are() {
     let found = mistakes(&GOOD.replace("\"file\"", "\"gcp\""));
     assert!(
-        found[0].starts_with("line 5, column 1: [signer] provider: unknown variant `gcp`, expected one of `vault`"),
+        found[0].starts_with(
+            "line 5, column 1: [signer] provider: unknown variant `gcp`, expected one of `vault`"
+        ),
         "{found:?}"
     );
 }
