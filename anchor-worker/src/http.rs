@@ -47,7 +47,11 @@ pub fn client(authorities: Option<&Path>) -> Result<Client, Trouble> {
 /// `Unreachable` if it breaks off, `Untrue` if it is longer.
 pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, Trouble> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(&error))?
+    {
         if body.len() + chunk.len() > limit {
             let text = format!("an answer of more than {limit} bytes");
             return Err(Trouble::new(Kind::Untrue, text));
