@@ -243,7 +243,11 @@ pub fn worker_public_key() -> Option<[u8; 32]> {
     let text = text(&WORKER_PUBLIC_KEY);
     let digits = text
         .chars()
-        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        })
         .collect::<Option<Vec<_>>>()?;
     let (pairs, []) = digits.as_chunks::<2>() else {
         return None;

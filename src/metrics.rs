@@ -70,6 +70,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     report.since_start();
     report.limits();
     report.state();
+    report.keys();
     report.ledger();
     report.erasures();
     report.files();
@@ -162,6 +163,16 @@ impl Report {
         });
         self.line("identity_partitions_ahead", &[], f64::from(ahead));
         self.line("identity_review_queue", &[], unreviewed as f64);
+    }
+
+    /// Of keys from a key service.
+    fn keys(&mut self) {
+        let gauges = with_latest_snapshot(|| connected(keys::status::gauges));
+        for (kind, age) in gauges.ages {
+            let labels = [("kind", kind.as_str())];
+            self.line("identity_key_age_seconds", &labels, age as f64 / 1e6);
+        }
+        self.line("identity_reencrypt_waiting", &[], gauges.waiting as f64);
     }
 
     /// Ages are 0 where nothing waits.

@@ -126,6 +126,7 @@ fn fill(report: &mut Report) {
                 .then_some("development keys are public: no real person's data may lie here"),
         );
     }
+    rotations(report);
     report.check(
         "key memory",
         region::protected(),
@@ -208,6 +209,23 @@ fn fill(report: &mut Report) {
     );
     let logging = STATEMENT_LOGGING.run(&mut []).get(0, 1).unwrap_or(true);
     report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
+}
+
+fn rotations(report: &mut Report) {
+    let gauges = keys::status::gauges();
+    let due = gauges.overdue.map(|(kind, _)| kind.as_str());
+    report.line(
+        "key rotation",
+        &due.map_or_else(|| String::from("not due"), |kind| format!("{kind} is due")),
+        gauges.overdue.and_then(|(_, since)| timestamp(since)),
+        due.map(|_| "keys are rotated every 90 days: identity.key_rotate(kind)"),
+    );
+    report.line(
+        "reencryption",
+        &format!("{} subjects under an older key", gauges.waiting),
+        None,
+        (gauges.waiting > 0).then_some("the worker calls identity.reencrypt() until none is left"),
+    );
 }
 
 /// An erasure that is not scrubbed for this long waits for somebody.

@@ -90,7 +90,7 @@ pub use envelope::{
     key_version, open, seal,
 };
 pub use field::{Field, FieldSet};
-pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};
+pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key, is_key};
 pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
 pub use merkle::{Frontier, Nodes, leaf_hash, node_hash};
 pub use note::VerifierKey;
@@ -101,6 +101,6 @@ pub use seal_leaf::{LaneHeads, SealLeaf};
 pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
-    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, Membership, Outcome,
-    RotationReason, Route, Vertical, Zone,
+    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, KeyState,
+    Membership, Outcome, RotationReason, Route, Vertical, Zone,
 };

@@ -280,3 +280,17 @@ words! {
         Recovery = "recovery",
     }
 }
+
+words! {
+    /// How far a key of the keyring has come.
+    pub enum KeyState : as_str {
+        /// There, and not yet in use.
+        Enrolled = "enrolled",
+        /// The one to encrypt, chain or sign with.
+        Active = "active",
+        /// Still opens and verifies what it made.
+        VerifyOnly = "verify_only",
+        /// Nothing refers to it any more.
+        Retired = "retired",
+    }
+}

@@ -56,6 +56,7 @@ fn check(keys: &Keys, full: bool, report: &mut Report) {
                 policy::callers(keys, report);
                 policy::verticals(keys, report);
                 retention::audit::check(keys, report);
+                crate::keys::verify::check(keys, report);
             }
         });
     });

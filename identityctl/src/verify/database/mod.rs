@@ -15,9 +15,9 @@ mod value;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use identity_connect::{Failure, Options};
 use identity_core::checkpoint::Checkpoint;
 use identity_core::replay::{Check, Context, Summary, replay};
-use identity_connect::{Failure, Options};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::Client;
