@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "vault"))
 
 from certificates import Authority  # noqa: E402
-from vault_server import Server, State  # noqa: E402
+from vault_server import Answer, Server, State  # noqa: E402
 
+__all__ = ["Answer", "Authority", "Refused", "Server", "State", "VaultService", "Worker", "secret"]
 _program: Path | None = None
 
 
