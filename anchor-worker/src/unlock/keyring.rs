@@ -22,6 +22,7 @@ const MISSING: &str = "
 const NEXT_VERSION: &str = "
     SELECT COALESCE(pg_catalog.max(k.version), 0) OPERATOR(pg_catalog.+) 1 FROM identity.keyring k
      WHERE k.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text";
+const HEALTH: &str = "SELECT identity.identity_health()";
 const CHALLENGE: &str = "SELECT c.public_key, pg_catalog.uuid_send(c.epoch), c.system_identifier FROM identity.key_challenge() c";
 const LOAD: &str =
     "SELECT identity.key_load($1::pg_catalog.text, $2::pg_catalog.int4, $3::pg_catalog.bytea)";
@@ -77,6 +78,11 @@ pub(super) async fn installation(database: &Client) -> Result<[u8; 16], Trouble>
         let text = "the database has no installation: identity.initialize() was not called";
         Trouble::new(Kind::Unavailable, text)
     })
+}
+
+/// Whether the vault says that it works; if it does not, keys are one reason of several.
+pub(super) async fn is_unlocked(database: &Client) -> bool {
+    database.execute(HEALTH, &[]).await.is_ok()
 }
 
 pub(super) async fn kept(database: &Client) -> Result<Vec<Entry>, Trouble> {
