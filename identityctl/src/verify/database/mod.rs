@@ -7,17 +7,17 @@ mod checkpoint;
 mod columns;
 mod ledger;
 mod log;
-mod query;
+pub(super) mod query;
 mod salts;
 mod shape;
 mod store;
-mod value;
+pub(super) mod value;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use identity_connect::{Failure, Options};
 use identity_core::checkpoint::Checkpoint;
 use identity_core::replay::{Check, Context, Summary, replay};
-use identity_connect::{Failure, Options};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::Client;
@@ -190,7 +190,7 @@ fn good(check: Check, summary: &Summary, expired: usize) -> String {
     }
 }
 
-async fn installation(client: &Client) -> Result<[u8; 16], Failure> {
+pub(super) async fn installation(client: &Client) -> Result<[u8; 16], Failure> {
     let sql = "SELECT installation_id FROM ONLY identity.installation LIMIT 2";
     let statement = query::prepare(client, sql, &[Type::UUID]).await?;
     let rows = client.query(&statement, &[]).await?;
