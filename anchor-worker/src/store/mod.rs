@@ -13,6 +13,7 @@ mod key;
 pub mod s3;
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -40,7 +41,28 @@ pub enum Config {
     Directory(directory::Config),
 }
 
+/// A configuration of the worker, of which only the store matters.
+#[derive(Deserialize)]
+struct Whole {
+    store: Config,
+}
+
 impl Config {
+    /// The section `[store]` of a file that has others too.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub fn read(file: &Path) -> Result<Self, Trouble> {
+        let wrong = |what: &str| {
+            let text = format!("{}: {what}", file.display());
+            Trouble::new(Kind::Configuration, text)
+        };
+        let text = std::fs::read_to_string(file).map_err(|_| wrong("cannot be read"))?;
+        // Not the whole error: it repeats the line, and other sections may hold a password.
+        let whole: Whole = toml::from_str(&text).map_err(|error| wrong(error.message()))?;
+        Ok(whole.store)
+    }
+
     /// For how long an anchor is locked.
     #[must_use]
     pub fn retention_days(&self) -> u32 {
@@ -51,7 +73,9 @@ impl Config {
     }
 }
 
-const fn retention_days() -> u32 {
+/// For how long an anchor is locked if nothing else was said.
+#[must_use]
+pub const fn retention_days() -> u32 {
     RETENTION_DAYS
 }
 
