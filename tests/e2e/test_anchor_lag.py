@@ -88,7 +88,7 @@ def test_every_way_to_somebodys_data_is_refused(vault, reader):
     with pytest.raises(psycopg.Error) as caught:
         reader.execute("DO $$BEGIN PERFORM * FROM identity.pii_resolve('%s', 't.all', '{name}'); EXCEPTION WHEN others THEN RAISE; END$$" % subject.id)
     assert reason_of(caught.value) == STALE
-    assert vault.sql("SELECT generation FROM identity.subject_generations(ARRAY[%s])", (subject.id,)) == [{"generation": 1}], "it was not changed"
+    assert vault.sql("SELECT generation FROM identity.subject_generations(ARRAY[%s])", (subject.id,)) == [{"generation": 0}], "it was not changed"
     rows = vault.leaves(reader, committed=1, denied=4)
     assert {row["denial"] for row in rows if row["outcome"] == "denied"} == {"anchor_stale"}
     for conn in (cursor, old):
@@ -248,7 +248,8 @@ def test_a_row_that_is_only_now_committed_counts_from_when_it_was_read(vault, re
         anchored(vault)
         read(reader, vault.kept)
         long.execute("COMMIT")
-    days_later(vault, 1.1)
+    vault.clock.set(1.1)
+    wait_until(lambda: gauge(vault) == 1, "the next look", timeout=20)
     refused_read(reader, vault.kept, *STALE)
 
 
@@ -298,6 +299,7 @@ def test_a_reload_changes_it_and_weakening_it_is_told(vault, reader):
     def warned() -> int:
         return Path(vault.cluster.log).read_text().count("max_anchor_lag is")
 
+    wait_until(lambda: vault.sql("SELECT FROM identity.settings_history"), "the settings of the start to be recorded")
     read(reader, vault.kept)
     vault.clock.set(1.1)
     refused_read(reader, vault.kept, *STALE)

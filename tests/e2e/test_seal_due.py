@@ -19,9 +19,13 @@ def listener(sealed):
     """A worker who has heard what was to hear so far."""
     with sealed.connect(sealed.worker) as conn:
         conn.execute(f"LISTEN {CHANNEL}")
-        while list(conn.notifies(timeout=2.5)):
-            pass
+        drain(conn)
         yield conn
+
+
+def drain(conn) -> None:
+    while list(conn.notifies(timeout=2.5)):
+        pass
 
 
 @pytest.fixture
@@ -44,8 +48,10 @@ def request(conn, subject) -> None:
 
 
 def test_an_event_is_told_of_within_seconds(sealed, listener, gateway_of):
+    subject = sealed.subject()
+    drain(listener)
     start = time.monotonic()
-    request(gateway_of, sealed.subject())
+    request(gateway_of, subject)
     assert heard(listener) == [(CHANNEL, "")]
     assert time.monotonic() - start < 4
     assert quiet(listener), "once"
@@ -53,6 +59,7 @@ def test_an_event_is_told_of_within_seconds(sealed, listener, gateway_of):
 
 def test_a_read_is_not(sealed, listener, gateway_of):
     subject = sealed.subject()
+    drain(listener)
     for _ in range(5):
         read(gateway_of, subject)
     refused_read(gateway_of, subject, "22023", "unknown_purpose", purpose="t.none")
@@ -71,6 +78,7 @@ def test_an_anchor_and_a_seal_are_not(sealed, listener):
 
 def test_what_is_rolled_back_is_not(sealed, listener, gateway_of):
     subjects = [sealed.subject() for _ in range(4)]
+    drain(listener)
     with gateway_of.transaction(force_rollback=True):
         request(gateway_of, subjects[0])
     with gateway_of.transaction():
