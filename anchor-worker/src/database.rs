@@ -20,6 +20,9 @@ use crate::trouble::{Kind, Trouble};
 const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '1h'; SET lock_timeout = '30s'; \
                         SET idle_in_transaction_session_timeout = '1min'; SET client_min_messages = warning; LISTEN identity_seal_due";
 
+/// Longest text of a failed connection that is told, in characters.
+const MAX_TEXT: usize = 300;
+
 /// What a statement may take before the connection counts as dead, and the seal of a large log.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
 const SEAL_LIMIT: Duration = Duration::from_secs(3600);
@@ -60,7 +63,11 @@ impl Database {
         config.application_name("anchor-worker");
         let tls = options.tls.clone();
         let session = open_waking(&Options { config, tls }, SETTINGS, wake).await;
-        let session = session.map_err(|Failure(text)| Trouble::new(Kind::Unreachable, text))?;
+        // What a server says before it is known may be long, and is for one line.
+        let session = session.map_err(|Failure(text)| {
+            let line = text.chars().filter(|c| !c.is_control());
+            Trouble::new(Kind::Unreachable, line.take(MAX_TEXT).collect::<String>())
+        })?;
         Ok(Self {
             session,
             leads: false,
@@ -217,21 +224,26 @@ fn trouble(error: &Error) -> Trouble {
         };
         return Trouble::new(Kind::Unreachable, text);
     };
-    let (code, message) = (answer.code().code(), answer.message());
-    let detail = answer.detail().map(|detail| format!(" ({detail})"));
+    let reason = reason(answer).map(|reason| format!(" (reason: {reason})"));
+    // Not its message: a database that is not ours may say anything.
     let text = format!(
-        "the database refused with {code}: {message}{}",
-        detail.unwrap_or_default()
+        "the database refused with {}{}",
+        answer.code().code(),
+        reason.unwrap_or_default()
     );
     Trouble::new(kind(answer), text)
 }
 
+/// The extension's word for why.
+fn reason(answer: &DbError) -> Option<&str> {
+    let word = |text: &&str| text.bytes().all(|c| c == b'_' || c.is_ascii_lowercase());
+    let first = answer.detail()?.lines().next()?;
+    first.strip_prefix("reason: ").filter(word)
+}
+
 fn kind(answer: &DbError) -> Kind {
     let code = answer.code().code();
-    let reason = answer
-        .detail()
-        .and_then(|detail| detail.strip_prefix("reason: "));
-    match (code, reason) {
+    match (code, reason(answer)) {
         (_, Some("not_preloaded" | "not_initialized" | "wrong_database")) => Kind::Configuration,
         ("42501", _) => Kind::Denied,
         ("3F000" | "42883" | "42P01", _) => Kind::Missing,

@@ -61,6 +61,7 @@ def setting(fresh, tmp_path):
     setting = Setting(fresh, tmp_path)
     yield setting
     setting.leave()
+    print(setting.logs())  # shown if the test has failed
 
 
 def test_it_unlocks_and_anchors_and_unlocks_again_after_every_restart(setting):

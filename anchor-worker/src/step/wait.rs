@@ -11,7 +11,7 @@ pub fn after(kind: Kind, failures: u32) -> Duration {
     let (first, longest) = match kind {
         Kind::Unreachable | Kind::Unavailable | Kind::Conflict => (1, 60),
         Kind::Throttled => (5, 300),
-        Kind::Denied | Kind::Missing | Kind::Configuration | Kind::Untrue => (10, 600),
+        Kind::Denied | Kind::Missing | Kind::Configuration | Kind::Untrue => (2, 600),
     };
     let doubled = 1u64
         .checked_shl(failures.saturating_sub(1))
@@ -31,9 +31,6 @@ mod tests {
             [1, 2, 4, 60, 60, 60, 60, 60]
         );
         assert_eq!([1, 2, 70].map(|n| of(Kind::Throttled, n)), [5, 10, 300]);
-        assert_eq!(
-            [0, 1, 2, 70].map(|n| of(Kind::Denied, n)),
-            [10, 10, 20, 600]
-        );
+        assert_eq!([0, 1, 2, 70].map(|n| of(Kind::Denied, n)), [2, 2, 4, 600]);
     }
 }
