@@ -30,6 +30,8 @@ const SEAL_LIMIT: Duration = Duration::from_secs(3600);
 /// The leader's advisory lock: `idpx`, 1. One database of a cluster keeps a log, and a lock is of a database, so this is one leader for each log.
 const LEAD: &str = "SELECT pg_try_advisory_lock(1768190072, 1)";
 
+const LEAVE: &str = "SELECT pg_advisory_unlock(1768190072, 1)";
+
 /// Anybody who may connect may take that lock, and keep it: what is no worker is not waited for.
 const HOLDER: &str = "SELECT usename::text, pg_has_role(usesysid, 'identity_worker', 'MEMBER')
   FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -86,8 +88,11 @@ impl Database {
         self.session.client.is_closed()
     }
 
-    /// Says goodbye.
+    /// Says goodbye. The lock is given back first: the server takes its time to end a session, and the next worker should not wait for that.
     pub async fn close(self) {
+        if self.leads {
+            let _ = limited(self.client().query_one(LEAVE, &[])).await;
+        }
         // A connection that broke is no news by now.
         let _ = self.session.close().await;
     }

@@ -155,16 +155,8 @@ impl Worker {
                 return Verdict::CouldNot;
             }
         };
-        let leads = match database.lead().await {
-            Ok(lead) => lead != Lead::Others,
-            Err(trouble) => {
-                error!(event = "database", trouble = %trouble, "who leads cannot be found out");
-                return Verdict::CouldNot;
-            }
-        };
-        if !leads {
-            error!(event = "follows", "another worker leads: nothing was done");
-            return Verdict::CouldNot;
+        if let Err(verdict) = self.lead_once(&mut database).await {
+            return verdict;
         }
         let unlocked = self.unlock(&database).await;
         let anchored = self.anchor(&database).await;
@@ -173,6 +165,32 @@ impl Worker {
         match (unlocked, anchored) {
             (Verdict::Refused, _) | (_, Verdict::Refused) => Verdict::Refused,
             (unlocked, anchored) => unlocked.max(anchored),
+        }
+    }
+
+    /// Leads, if no other worker does: one that was killed has its session for a moment longer.
+    async fn lead_once(&self, database: &mut Database) -> Result<(), Verdict> {
+        let patience = Instant::now() + FOLLOW;
+        loop {
+            match database.lead().await {
+                Ok(Lead::Others) if Instant::now() < patience && !self.stop.is_wanted() => {
+                    self.rest(Duration::from_millis(200)).await;
+                }
+                Ok(Lead::Others) => {
+                    error!(event = "follows", "another worker leads: nothing was done");
+                    return Err(Verdict::CouldNot);
+                }
+                Ok(lead) => {
+                    if lead != Lead::Ours {
+                        tell(&lead);
+                    }
+                    return Ok(());
+                }
+                Err(trouble) => {
+                    error!(event = "database", trouble = %trouble, "who leads cannot be found out");
+                    return Err(Verdict::CouldNot);
+                }
+            }
         }
     }
 
