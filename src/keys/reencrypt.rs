@@ -21,6 +21,7 @@ use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
 use crate::json_text::{jsonb, object};
 use crate::query::{Rows, Statement, bind, connected, with_latest_snapshot};
+use crate::relation::Known;
 use crate::sql_function::{Arguments, sql_function, uuid};
 
 sql_function!(reencrypt, pg_finfo_reencrypt, run);
@@ -28,6 +29,8 @@ sql_function!(reencrypt, pg_finfo_reencrypt, run);
 const MOST_ROWS: i32 = 10_000;
 /// Subjects that are looked up at once.
 const PAGE: i64 = 256;
+
+static SUBJECTS: Known = Known::new(c"subjects");
 
 static WAITING: Statement = Statement::read(
     c"SELECT dek_version, candidate_id FROM identity.subjects
@@ -220,14 +223,17 @@ fn retire(call: &mut Call, keys: &Keys, active: i32) -> Vec<i32> {
     retired
 }
 
-/// The oldest transaction that runs anywhere, or that one who runs still sees as running; in 64 bits.
+/// The oldest transaction that can still be seen running by anybody in this database, where alone keys are used; in 64 bits. Not the oldest anywhere: a
+/// slot of logical decoding that nobody reads holds that back for ever, and uses no key.
 fn oldest_transaction() -> u64 {
-    // SAFETY: reads the server's state.
+    // SAFETY: a table of ours, open while its horizon is read.
     let (oldest, next) = unsafe {
-        (
-            pg_sys::GetOldestTransactionIdConsideredRunning(),
-            pg_sys::ReadNextFullTransactionId().value,
-        )
+        let mode = pg_sys::AccessShareLock as i32;
+        let subjects = pg_sys::table_open(SUBJECTS.oid(), mode);
+        let oldest = pg_sys::GetOldestNonRemovableTransactionId(subjects);
+        let next = pg_sys::ReadNextFullTransactionId().value;
+        pg_sys::table_close(subjects, mode);
+        (oldest, next)
     };
     let behind = (next as u32).wrapping_sub(u32::from(oldest));
     next.saturating_sub(u64::from(behind))

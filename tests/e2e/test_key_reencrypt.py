@@ -24,7 +24,7 @@ def worker():
 
 @pytest.fixture(scope="module")
 def own(request, worker):
-    cluster = Cluster("r", worker.settings() | {"identity_pgx.biometric_classifications": "on"})
+    cluster = Cluster("r", worker.settings() | {"identity_pgx.biometric_classifications": "on", "wal_level": "logical"})
     request.addfinalizer(cluster.destroy)
     return installed(cluster.start(), worker)
 
@@ -236,6 +236,17 @@ def test_key_is_kept_while_a_read_may_still_see_what_it_encrypted(own, worker):
         assert answer["retired"] == [] and worker.states()["dek", old] == "verify_only"
         reading.execute("COMMIT")
     worker.reencrypt_all()
+
+
+def test_slot_that_nobody_reads_keeps_no_key(own, worker):
+    """Logical decoding holds the catalogs back for as long as its slot is there; no call runs because of it."""
+    own.sql("SELECT pg_create_logical_replication_slot('forgotten', 'test_decoding')")
+    try:
+        own.subject()
+        worker.rotate("dek")
+        worker.reencrypt_all()
+    finally:
+        own.sql("SELECT pg_drop_replication_slot('forgotten')")
 
 
 def test_rolled_back_retirement_keeps_the_key(own, worker):
