@@ -42,8 +42,8 @@ PGRX_PG_CONFIG_PATH=$PG_CONFIG cargo clippy --locked --workspace --all-targets \
 step "dependencies: bans, licences, sources"
 deny
 
-step "core and command line"
-cargo test --locked --quiet -p identity_core -p identityctl
+step "core, command line and worker"
+cargo test --locked --quiet -p identity_core -p identity_connect -p identityctl -p anchor-worker
 step "proofs, as Go and Python read them"
 tests/independent/proofs.sh
 

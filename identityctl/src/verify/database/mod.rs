@@ -7,11 +7,11 @@ mod checkpoint;
 mod columns;
 mod ledger;
 mod log;
-mod query;
+pub(super) mod query;
 mod salts;
 mod shape;
 mod store;
-mod value;
+pub(super) mod value;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -190,7 +190,7 @@ fn good(check: Check, summary: &Summary, expired: usize) -> String {
     }
 }
 
-async fn installation(client: &Client) -> Result<[u8; 16], Failure> {
+pub(super) async fn installation(client: &Client) -> Result<[u8; 16], Failure> {
     let sql = "SELECT installation_id FROM ONLY identity.installation LIMIT 2";
     let statement = query::prepare(client, sql, &[Type::UUID]).await?;
     let rows = client.query(&statement, &[]).await?;
