@@ -1,6 +1,8 @@
 """Keys come from the worker, sealed to one run of one database; nothing else opens."""
 
 import os
+import subprocess
+import sys
 import uuid
 
 import psycopg
@@ -113,7 +115,7 @@ def test_captured_blob_is_worthless_in_another_database(own, worker, fresh):
         there.enrol(kind, key=worker.keys[kind, 1])
     refused_load(own, there, worker.sealed("dek", 1))
     # Sealed to the right pair, but for another installation, another system: the pair alone is not what binds it.
-    refused_load(own, there, there.sealed("dek", 1, installation=worker._installation))
+    refused_load(own, there, there.sealed("dek", 1, installation=worker.installation))
     public, epoch, system = there.challenge()
     refused_load(own, there, there.sealed("dek", 1, challenge=(public, epoch, str(int(system) + 1))))
     refused_load(own, there, there.sealed("dek", 1, challenge=(public, uuid.uuid4(), system)))
@@ -161,15 +163,12 @@ def test_another_worker_is_not_believed(own, worker):
 
 def test_without_authentication_it_does_not_open(own, worker):
     """HPKE in Base mode: sealed by somebody who knows only the server's public key."""
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-    from pyhpke import KEMKey
-
-    from unlock import SUITE, lp
+    import sealing
 
     wipe(own)
     public, epoch, system = worker.challenge()
-    info = lp(b"identity_pgx/key-load/v1") + worker._installation + lp(system.encode()) + epoch.bytes + lp(b"dek") + (1).to_bytes(4, "big")
-    enc, context = SUITE.create_sender_context(KEMKey.from_pyca_cryptography_key(X25519PublicKey.from_public_bytes(bytes(public))), info=info)
+    info = sealing.info(worker.installation, system, epoch.bytes, "dek", 1)
+    enc, context = sealing.SUITE.create_sender_context(sealing.public_key(bytes(public)), info=info)
     refused_load(own, worker, enc + context.seal(worker.keys["dek", 1]))
     assert locked(own)
     worker.unlock()
@@ -338,7 +337,7 @@ def test_hostile_session_changes_nothing(own, worker):
         conn.execute("SET search_path = hostile, pg_catalog")
         conn.execute("SET row_security = off")
         hostile = Worker()
-        hostile.secret, hostile.keys, hostile._installation, hostile.conn = worker.secret, worker.keys, worker._installation, conn
+        hostile.secret, hostile.keys, hostile.installation, hostile.conn = worker.secret, worker.keys, worker.installation, conn
         for kind in ("dek", "chain"):
             hostile.load(kind, 1)
     assert not locked(own)
@@ -348,3 +347,10 @@ def test_hostile_session_changes_nothing(own, worker):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 conn.execute(f"SET ROLE {target}")
     own.sql("DROP SCHEMA hostile CASCADE")
+
+
+def test_frozen_vectors_agree():
+    from test_zz_independent import ROOT
+
+    done = subprocess.run([sys.executable, ROOT / "tests/independent/sealing.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,43 +1,29 @@
 """The test plays the worker: key service, keyring and unlocking, with an HPKE library that shares no code with ours (docs/spec/unlock.md)."""
 
 import hashlib
-import hmac
 import os
+import sys
+from pathlib import Path
 
 import psycopg
-from psycopg.rows import dict_row
-from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from cluster import Cluster, wait_until
 from vault import Vault
 
-SUITE = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.AES256_GCM)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "independent"))
+import sealing
+from formats import check_value
+
 CHALLENGE = "SELECT public_key, epoch, system_identifier FROM identity.key_challenge()"
 LOAD = "SELECT identity.key_load(%s::text, %s::int, %s::bytea)"
 ENROL = "SELECT identity.key_enrol(%s::text, %s::int, %s::bytea, %s::text, %s::bytea)"
 ROTATE = "SELECT identity.key_rotate(%s::text, %s::text, %s::text)"
 
 
-def lp(value: bytes) -> bytes:
-    return len(value).to_bytes(4, "big") + value
-
-
-def check_value(kind: str, version: int, key: bytes) -> bytes:
-    message = lp(b"identity_pgx/key-check/v1") + lp(kind.encode()) + version.to_bytes(4, "big")
-    return hmac.new(key, message, hashlib.sha256).digest()
-
-
 def seal(secret: bytes, challenge: tuple, installation: bytes, kind: str, version: int, key: bytes) -> bytes:
-    """What the worker sends: enc ‖ ciphertext."""
+    """What the worker sends."""
     public, epoch, system = challenge
-    info = lp(b"identity_pgx/key-load/v1") + installation + lp(system.encode()) + epoch.bytes + lp(kind.encode()) + version.to_bytes(4, "big")
-    enc, context = SUITE.create_sender_context(
-        KEMKey.from_pyca_cryptography_key(X25519PublicKey.from_public_bytes(bytes(public))),
-        info=info,
-        sks=KEMKey.from_pyca_cryptography_key(X25519PrivateKey.from_private_bytes(secret)),
-    )
-    return enc + context.seal(key)
+    return sealing.seal(secret, bytes(public), sealing.info(installation, system, epoch.bytes, kind, version), key)
 
 
 class Worker:
@@ -47,10 +33,11 @@ class Worker:
         self.secret = os.urandom(32)
         self.keys: dict[tuple[str, int], bytes] = {}
         self.conn: psycopg.Connection | None = None
+        self.installation = b""
 
     @property
     def public(self) -> str:
-        return X25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw().hex()
+        return sealing.public_of(self.secret).hex()
 
     def settings(self) -> dict:
         return {"identity_pgx.worker_public_key": f"'{self.public}'", "identity_pgx.allow_dev_keys": "off"}
@@ -75,16 +62,12 @@ class Worker:
         return self.conn.execute(CHALLENGE).fetchone()
 
     def sealed(self, kind: str, version: int, key: bytes | None = None, challenge: tuple | None = None, **other) -> bytes:
-        with self.conn.cursor() as cursor:
-            installation = other.get("installation") or self.installation(cursor)
-        return seal(other.get("secret") or self.secret, challenge or self.challenge(), installation, kind, version, key or self.keys[kind, version])
-
-    def installation(self, _cursor) -> bytes:
-        return self._installation
+        secret, installation = other.get("secret") or self.secret, other.get("installation") or self.installation
+        return seal(secret, challenge or self.challenge(), installation, kind, version, key or self.keys[kind, version])
 
     def know(self, cluster: Cluster) -> "Worker":
         with cluster.connect() as admin:
-            self._installation = admin.execute("SELECT installation_id FROM identity.installation").fetchone()[0].bytes
+            self.installation = admin.execute("SELECT installation_id FROM identity.installation").fetchone()[0].bytes
         return self
 
     def load(self, kind: str, version: int, **other) -> None:
@@ -152,4 +135,4 @@ def events(vault: Vault, kind: str) -> list[dict]:
     return vault.sql("SELECT * FROM identity.key_history WHERE event = %s ORDER BY recorded_at, access_id", (kind,))
 
 
-__all__ = ["Worker", "installed", "seal", "check_value", "well", "events", "dict_row"]
+__all__ = ["Worker", "check_value", "events", "installed", "seal", "well"]

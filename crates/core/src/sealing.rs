@@ -77,21 +77,16 @@ pub fn seal_key(
     key: &[u8; 32],
     rng: &mut impl CryptoRng,
 ) -> Option<[u8; SEALED_BYTES]> {
-    let private = worker.private()?;
-    let public = Dh::sk_to_pk(&private);
-    let (encapsulated, mut context) = hpke::setup_sender_with_rng::<AesGcm256, HkdfSha256, Dh>(
-        &OpModeS::Auth((private, public)),
-        &<Dh as Kem>::PublicKey::from_bytes(server_public).ok()?,
-        &info(load),
-        rng,
-    )
-    .ok()?;
     let mut body = Zeroizing::new(*key);
-    let tag = context
-        .seal_inout_detached(InOutBuf::from(&mut body[..]), &[])
-        .ok()?;
+    let (encapsulated, tag) = seal(
+        worker,
+        server_public,
+        (&info(load), &[]),
+        &mut body[..],
+        rng,
+    )?;
     let mut sealed = [0; SEALED_BYTES];
-    let parts: [&[u8]; 3] = [&encapsulated.to_bytes(), &body[..], &tag.to_bytes()];
+    let parts: [&[u8]; 3] = [&encapsulated, &body[..], &tag];
     for (to, from) in sealed.iter_mut().zip(parts.into_iter().flatten()) {
         *to = *from;
     }
@@ -109,19 +104,62 @@ pub fn open_key(
     let sealed: &[u8; SEALED_BYTES] = sealed.try_into().ok()?;
     let (encapsulated, rest) = sealed.split_first_chunk::<32>()?;
     let (body, tag) = rest.split_first_chunk::<32>()?;
+    let mut key = Zeroizing::new(*body);
+    let bound_to = (&*info(load), &[][..]);
+    open(
+        server,
+        worker_public,
+        bound_to,
+        encapsulated,
+        &mut key[..],
+        tag,
+    )?;
+    Some(key)
+}
+
+/// Encrypts in place, bound to info and associated data; the encapsulated key and the tag.
+fn seal(
+    worker: &SealingSecret,
+    server_public: &[u8; 32],
+    (info, associated): (&[u8], &[u8]),
+    body: &mut [u8],
+    rng: &mut impl CryptoRng,
+) -> Option<([u8; 32], [u8; 16])> {
+    let private = worker.private()?;
+    let public = Dh::sk_to_pk(&private);
+    let (encapsulated, mut context) = hpke::setup_sender_with_rng::<AesGcm256, HkdfSha256, Dh>(
+        &OpModeS::Auth((private, public)),
+        &<Dh as Kem>::PublicKey::from_bytes(server_public).ok()?,
+        info,
+        rng,
+    )
+    .ok()?;
+    let tag = context
+        .seal_inout_detached(InOutBuf::from(body), associated)
+        .ok()?;
+    Some((encapsulated.to_bytes().into(), tag.to_bytes().into()))
+}
+
+/// The other way.
+fn open(
+    server: &SealingSecret,
+    worker_public: &[u8; 32],
+    (info, associated): (&[u8], &[u8]),
+    encapsulated: &[u8; 32],
+    body: &mut [u8],
+    tag: &[u8],
+) -> Option<()> {
     let mut context = hpke::setup_receiver::<AesGcm256, HkdfSha256, Dh>(
         &OpModeR::Auth(<Dh as Kem>::PublicKey::from_bytes(worker_public).ok()?),
         &server.private()?,
         &<Dh as Kem>::EncappedKey::from_bytes(encapsulated).ok()?,
-        &info(load),
+        info,
     )
     .ok()?;
-    let mut key = Zeroizing::new(*body);
     let tag = AeadTag::<AesGcm256>::from_bytes(tag).ok()?;
     context
-        .open_inout_detached(InOutBuf::from(&mut key[..]), &[], &tag)
-        .ok()?;
-    Some(key)
+        .open_inout_detached(InOutBuf::from(body), associated, &tag)
+        .ok()
 }
 
 /// `LP("identity_pgx/key-load/v1") ‖ installation ‖ LP(system identifier) ‖ epoch ‖ LP(kind) ‖ u32 BE version`
@@ -142,3 +180,6 @@ fn info(load: &KeyLoad<'_>) -> Vec<u8> {
     ];
     parts.concat()
 }
+
+#[cfg(test)]
+mod tests;
