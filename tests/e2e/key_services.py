@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "tests" / "vault"))
 from certificates import Authority  # noqa: E402
 from vault_server import Answer, Server, State  # noqa: E402
 
-__all__ = ["Answer", "Authority", "Refused", "Server", "State", "VaultService", "Worker", "documented", "forms", "secret"]
+__all__ = ["Answer", "Authority", "Refused", "Server", "State", "VaultService", "Worker", "documented", "forms", "secret", "toml"]
 _program: Path | None = None
 
 

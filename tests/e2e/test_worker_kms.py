@@ -229,7 +229,7 @@ def test_an_odd_answer_is_no_key(setting, tmp_path, status, body, kind):
 
 
 def test_no_secret_is_in_any_log(setting, amazon):
-    worker = setting.worker()
+    worker = setting.worker({"LOG_SIGNABLE_BODY": "true"})
     worker("check")
     made = worker("generate", "dek", 1)
     worker("rewrap", "dek", 1, made["wrapped"])

@@ -4,13 +4,14 @@ import base64
 import json
 import secrets
 import shutil
+import subprocess
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
 from cluster import BINDIR, DATABASE, Cluster, run_as_owner, wait_until
-from key_services import Answer, Refused, VaultService, Worker, forms, secret
+from key_services import Answer, Refused, VaultService, Worker, forms, secret, toml
 from vault import Vault, read, refused_read
 
 KINDS = ["chain", "dek", "index", "signing"]
@@ -177,6 +178,40 @@ def test_a_rewrap_changes_the_keyring_and_nothing_else(setting):
     wait_until(setting.health, "the vault to be well")
     with setting.vault.gateway() as gateway:
         read(gateway, subject)
+    setting.vault.verify()
+
+
+def test_the_program_enrols_brings_and_rewraps(setting):
+    config = setting.directory / "program.toml"
+    unlock = {"secret_key_file": setting.key_file, "state_directory": setting.state}
+    config.write_text(toml({"database": {"url": setting.url()}, "unlock": unlock, "kek": setting.service.section()}))
+
+    def program(*words, code: int = 0) -> str:
+        done = subprocess.run([BINDIR / "anchor-worker", "--config", config, *words], env={}, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "unlock: ok" in program("check-config")
+    assert "chain 2 is in the keyring" in program("enrol", "chain")
+    program("enrol", "chain", code=2)  # one waits already
+    program("once")
+    with setting.cluster.connect("t_anchor") as conn:
+        assert conn.execute("SELECT identity.key_rotate('chain')").fetchone() == (2,)
+    setting.service.admin.secrets.transit.rotate_key("identity-kek")
+    assert "keys are wrapped anew" in program("rewrap")
+    newest = len(setting.service.transit.keys["identity-kek"].versions)
+    assert {bytes(row[0]).split(b":")[1] for row in setting.sql("SELECT wrapped FROM identity.keyring WHERE state <> 'retired'")} == {f"v{newest}".encode()}
+    setting.wipe()
+    program("once")
+    wait_until(setting.health, "the vault to be well")
+    known = (setting.state / "unlock.json").read_text()
+    (setting.state / "unlock.json").write_text(known.replace('"timeline":1', '"timeline":7'))
+    setting.wipe()
+    for words in (["once"], ["enrol", "dek"], ["rewrap"]):
+        assert "is another one" in program(*words, code=1)
+    assert "forgotten" in program("forget-database")
+    program("once")
+    assert (setting.state / "unlock.json").read_text() == known
     setting.vault.verify()
 
 
