@@ -155,6 +155,6 @@ pub fn set_state(key: &Key, state: KeyState, retired_at: Option<i64>) {
         bind(key.kind.as_str()),
         bind(key.version),
         bind(state.as_str()),
-        retired_at.map(|at| pg_sys::Datum::from(at)),
+        retired_at.map(pg_sys::Datum::from),
     ]);
 }
