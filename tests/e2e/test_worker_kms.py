@@ -1,6 +1,7 @@
 """AWS KMS as anchor-worker speaks to it, against MiniStack with signatures and IAM on."""
 
 import base64
+import datetime
 import json
 import ssl
 import threading
@@ -226,6 +227,51 @@ def test_an_odd_answer_is_no_key(setting, tmp_path, status, body, kind):
     text = refuses(worker, kind, "unwrap", "dek", 1, "00")
     assert odd.asked == 1 and "x" != text
     odd.http.shutdown()
+
+
+def issued(credentials: dict, seconds: int) -> bytes:
+    at = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    members = "".join(f"<{name}>{credentials[name]}</{name}>" for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+    inner = f"<AssumeRoleWithWebIdentityResult><Credentials>{members}<Expiration>{at}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+    name = "AssumeRoleWithWebIdentityResponse"
+    return f'<{name} xmlns="https://sts.amazonaws.com/doc/2011-06-15/">{inner}</{name}>'.encode()
+
+
+@pytest.mark.parametrize("seconds, asked", [(3600, 1), (240, 3), (-60, 3)])
+def test_a_role_is_taken_anew_before_it_ends(setting, amazon, tmp_path, seconds, asked):
+    issuer = "issuer.example"
+    role, token = amazon.role(setting.policy, issuer), identity_token(issuer)
+    taken = amazon.root("sts").assume_role_with_web_identity(RoleArn=role, RoleSessionName="worker", WebIdentityToken=token)
+    service = Odd(tmp_path, 200, issued(taken["Credentials"], seconds))
+    named = {"source": "web_identity", "endpoint": service.address, "role_arn": role, "token_file": secret(tmp_path / "token", token)}
+    worker = setting.worker(credentials=named, ca_file=service.authority.file)
+    for _ in range(3):
+        worker("check")
+    assert service.asked == asked
+    service.http.shutdown()
+
+
+@pytest.mark.parametrize(
+    "status, body, kind",
+    [
+        (200, b"garbage", "Untrue"),
+        (200, b"<a/>", "Untrue"),
+        (200, b'<!DOCTYPE a [<!ENTITY b "x">]><a>&b;</a>', "Untrue"),
+        (200, b"<Credentials><AccessKeyId>a</AccessKeyId></Credentials>", "Untrue"),
+        (200, b"<a>" * 20_000, "Untrue"),
+        (403, b"", "Denied"),
+        (429, b"", "Throttled"),
+        (503, b"", "Unavailable"),
+        (302, b"", "Denied"),
+    ],
+)
+def test_what_is_no_role_is_not_used(setting, tmp_path, status, body, kind):
+    service = Odd(tmp_path, status, body)
+    token = secret(tmp_path / "token", "a token")
+    named = {"source": "web_identity", "endpoint": service.address, "role_arn": "arn:aws:iam::000000000000:role/x", "token_file": token}
+    text = refuses(setting.worker(credentials=named, ca_file=service.authority.file), kind, "check")
+    assert "a token" not in text and service.asked == 1
+    service.http.shutdown()
 
 
 def test_no_secret_is_in_any_log(setting, amazon):
