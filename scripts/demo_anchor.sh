@@ -74,7 +74,8 @@ trap 'rewritten "$leaf"; rm -rf "$anchors"' EXIT
 rewritten "$(printf 'ab%.0s' {1..32})"
 ask worker_demo "SELECT identity.ledger_checkpoint()"
 [ "$answer" != "$before" ] || fail "another root"
-tell "Inside the database everything fits again. The worker reads the last anchor from the store, asks for the proof that this tree continues that one, and there is none:"
+tell "He could make the rows fit it too: the chain's key is in his server's memory. The worker does not ask what fits inside. It reads the last anchor from the" \
+  "store, asks for the proof that this tree continues that one, and there is none:"
 signed=$(find "$anchors/store" -type f | wc -l)
 run_worker once
 expect_code 1
