@@ -211,7 +211,7 @@ def typed(name: str) -> bytes:
         (200, b"garbage", "Untrue"),
         (200, b"", "Untrue"),
         (200, b'{"Plaintext":"' + b"A" * 10_000_000 + b'"}', "Untrue"),
-        (200, b'{"KeyId":"another","Plaintext":"AAAA"}', "Untrue"),
+        (200, b'{"KeyId":"another","Plaintext":"' + base64.b64encode(bytes(32)) + b'"}', "Untrue"),
         (307, b"", "Unavailable"),
         (400, typed("ThrottlingException"), "Throttled"),
         (400, typed("KMSInvalidStateException"), "Unavailable"),
