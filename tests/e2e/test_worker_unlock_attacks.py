@@ -50,6 +50,10 @@ FAKES = {
         "CREATE FUNCTION identity.key_load(text, int, text) RETURNS void LANGUAGE sql AS ''",
         "DROP FUNCTION identity.key_load(text, int, text)",
     ),
+    "overload_with_a_default": (
+        "CREATE FUNCTION identity.key_status(x int DEFAULT 0) RETURNS SETOF record LANGUAGE sql AS 'SELECT 1'",
+        "DROP FUNCTION identity.key_status(int)",
+    ),
     "gone": (
         "ALTER FUNCTION identity.key_challenge() RENAME TO key_challenge_old",
         "ALTER FUNCTION identity.key_challenge_old() RENAME TO key_challenge",
