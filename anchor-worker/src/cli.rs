@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use identity_core::key::KeyKind;
 
 /// Companion of identity_pgx: unlocks the database with keys from a key service, and anchors its log where nobody can take it back.
 ///
@@ -43,8 +44,20 @@ pub enum Command {
         /// Where the secret half goes; must not be there yet
         file: PathBuf,
     },
+    /// Make the next key of a kind; key_rotate puts it to use
+    Enrol {
+        /// dek, chain, index or signing
+        #[arg(value_parser = kind)]
+        kind: KeyKind,
+    },
+    /// Have the keyring wrapped by the newest version of the key service's key
+    Rewrap,
     /// Forget which database was unlocked: after it was moved, promoted or restored, and a person knows why
     ForgetDatabase,
+}
+
+fn kind(word: &str) -> Result<KeyKind, &'static str> {
+    KeyKind::parse(word).ok_or("dek, chain, index or signing")
 }
 
 #[cfg(test)]

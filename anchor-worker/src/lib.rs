@@ -18,6 +18,7 @@ pub mod config;
 pub mod database;
 pub mod http;
 pub mod kek;
+pub mod keys;
 pub mod logs;
 pub mod new_key;
 pub mod round;

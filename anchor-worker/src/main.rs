@@ -10,7 +10,7 @@ use anchor_worker::run::{Verdict, Worker};
 use anchor_worker::stop::Stop;
 use anchor_worker::trouble::Trouble;
 use anchor_worker::unlock::Place;
-use anchor_worker::{check, logs, new_key};
+use anchor_worker::{check, keys, logs, new_key};
 use clap::Parser as _;
 use tracing::error;
 
@@ -39,6 +39,14 @@ fn run() -> Verdict {
                 new_key::make(&file)
                     .map(|public| format!("identity_pgx.worker_public_key = '{public}'")),
             ),
+            Command::Enrol { kind } => match read(&cli.config) {
+                Some(config) => told(keys::enrol(&config, kind).await),
+                None => Verdict::CouldNot,
+            },
+            Command::Rewrap => match read(&cli.config) {
+                Some(config) => told(keys::rewrap(&config).await),
+                None => Verdict::CouldNot,
+            },
             Command::ForgetDatabase => forget(&cli.config),
         }
     })
@@ -109,7 +117,7 @@ fn told(done: Result<String, Trouble>) -> Verdict {
         }
         Err(trouble) => {
             eprintln!("{trouble}");
-            Verdict::CouldNot
+            Verdict::of(&trouble)
         }
     }
 }

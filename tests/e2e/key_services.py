@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "tests" / "vault"))
 from certificates import Authority  # noqa: E402
 from vault_server import Answer, Server, State  # noqa: E402
 
-__all__ = ["Answer", "Authority", "Refused", "Server", "State", "VaultService", "Worker", "secret"]
+__all__ = ["Answer", "Authority", "Refused", "Server", "State", "VaultService", "Worker", "documented", "forms", "secret", "toml"]
 _program: Path | None = None
 
 
@@ -86,6 +86,16 @@ class Worker:
             self.process.wait(30)
 
 
+def forms(*secrets_: bytes | str) -> list[bytes]:
+    """How a secret could stand in a log: as it is, in hex, in base 64, and each as the list of numbers that Rust prints bytes as."""
+    found = []
+    for item in secrets_:
+        raw = item.encode() if isinstance(item, str) else item
+        for form in (raw, raw.hex().encode(), raw.hex().upper().encode(), base64.b64encode(raw)):
+            found += [form, ", ".join(map(str, form)).encode()]
+    return found
+
+
 def documented(page: str, title: str) -> str:
     """A block of JSON in a page of docs/howto: what is documented is what is tested."""
     text = (ROOT / "docs" / "howto" / page).read_text()
@@ -142,11 +152,7 @@ class VaultService:
 
     def secrets(self) -> list[bytes]:
         """Whatever must be in no log: the tokens, the role's secret, the keys."""
-        texts = [self.secret_id, *self.state.tokens]
-        for key in self.transit.keys.values():
-            for version in key.versions:
-                texts += [version.hex(), base64.b64encode(version).decode()]
-        return [text.encode() for text in texts]
+        return forms(self.secret_id, *self.state.tokens, *(version for key in self.transit.keys.values() for version in key.versions))
 
     def close(self) -> None:
         self.server.close()

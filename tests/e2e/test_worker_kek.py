@@ -1,13 +1,16 @@
 """Key services as anchor-worker speaks to them: keys that are wrapped in Vault, and everything a service may answer instead."""
 
 import base64
+import hashlib
+import hmac
 import json
 import secrets
 import time
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from key_services import Answer, Authority, Refused, Server, State, VaultService, Worker, secret
+from key_services import Answer, Authority, Refused, Server, State, VaultService, Worker, forms, secret
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,51 @@ def test_a_wrapped_key_that_was_moved_does_not_unwrap(everyday, kind, version):
     assert "not wrapped by this key for this use" in refuses(everyday, "Untrue", "unwrap", kind, version, made["wrapped"])
 
 
+def lp(value: bytes) -> bytes:
+    return len(value).to_bytes(4, "big") + value
+
+
+def context(kind: str, version: int) -> bytes:
+    """As docs/spec/kek.md has it."""
+    return lp(b"identity_pgx/kek/v1") + b"\x07" * 16 + lp(kind.encode()) + version.to_bytes(4, "big")
+
+
+def check_value(kind: str, version: int, key: bytes) -> str:
+    message = lp(b"identity_pgx/key-check/v1") + lp(kind.encode()) + version.to_bytes(4, "big")
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def test_vault_is_told_the_documented_context(service, everyday):
+    assert context("dek", 1).hex() == "000000136964656e746974795f7067782f6b656b2f76310707070707070707070707070707070700000003" "64656b00000001"
+    service.state.requests.clear()
+    made = everyday("generate", "chain", 258)
+    everyday("rewrap", "chain", 258, made["wrapped"])
+    told = {base64.b64decode(request.body["context"]) for request in service.state.requests if "context" in request.body}
+    assert told == {context("chain", 258)}
+
+
+def test_a_file_wraps_for_development(tmp_path):
+    file = secret(tmp_path / "kek", "a1" * 32)
+    cipher = AESGCM(bytes.fromhex("a1" * 32))
+    worker = Worker(tmp_path, kek={"provider": "file", "key_file": file})
+    assert worker("check") == {"uri": f"file:{file}", "provider": "file"}
+    made = worker("generate", "dek", 1)
+    wrapped = bytes.fromhex(made["wrapped"])
+    assert wrapped[0] == 1 and len(wrapped) == 61
+    key = cipher.decrypt(wrapped[1:13], wrapped[13:], context("dek", 1))
+    assert check_value("dek", 1, key) == made["check_value"]
+    ours, nonce = bytes(range(32)), bytes(12)
+    theirs = b"\x01" + nonce + cipher.encrypt(nonce, ours, context("signing", 9))
+    assert worker("unwrap", "signing", 9, theirs.hex())["check_value"] == check_value("signing", 9, ours)
+    assert worker("unwrap", "dek", 1, worker("rewrap", "dek", 1, made["wrapped"])["wrapped"])["check_value"] == made["check_value"]
+    for kind, version, changed in [("dek", 2, wrapped), ("chain", 1, wrapped), ("dek", 1, wrapped[:-1]), ("dek", 1, b"\x02" + wrapped[1:]), ("dek", 1, b"\x01")]:
+        refuses(worker, "Untrue", "unwrap", kind, version, changed.hex())
+    worker.close()
+    assert worker.log.read_text().count("DEVELOPMENT") >= 3
+    file.chmod(0o644)
+    refuses(Worker(tmp_path, kek={"provider": "file", "key_file": file}), "Configuration", "check")
+
+
 def test_what_is_no_wrapped_key_is_not_sent(service, everyday):
     before = len(service.state.requests)
     for wrapped in (b"", b"\xff\xfe", b"{}", b"vault:v1:" + b"A" * 5000):
@@ -67,7 +115,7 @@ def test_rewrapping_after_a_rotation_and_the_oldest_version(tmp_path):
     rewrapped = worker("rewrap", "chain", 3, made["wrapped"])["wrapped"]
     assert bytes.fromhex(rewrapped).startswith(b"vault:v2:")
     transit.update_key_configuration("identity-kek", min_decryption_version=2)
-    assert "min_decryption_version" in refuses(worker, "Denied", "unwrap", "chain", 3, made["wrapped"])
+    assert "min_decryption_version" in refuses(worker, "Configuration", "unwrap", "chain", 3, made["wrapped"])
     assert worker("unwrap", "chain", 3, rewrapped)["check_value"] == made["check_value"]
     service.close()
 
@@ -293,7 +341,7 @@ def test_no_secret_is_in_any_log(tmp_path):
     worker.close()
     log = worker.log.read_bytes()
     assert b"reqwest" in log or b"hyper" in log, "the log must hold what libraries say, or this proves nothing"
-    keys = [form for text in filter(None, plain) for form in (text.encode(), base64.b64decode(text), base64.b64decode(text).hex().encode())]
-    assert len(keys) >= 6
+    keys = forms(*(base64.b64decode(text) for text in filter(None, plain)))
+    assert keys
     assert not [word for word in (*service.secrets(), *keys) if word in log]
     service.close()

@@ -1,6 +1,7 @@
 """AWS KMS as anchor-worker speaks to it, against MiniStack with signatures and IAM on."""
 
 import base64
+import datetime
 import json
 import ssl
 import threading
@@ -8,16 +9,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from amazon import REGION, Amazon, identity_token
-from key_services import Authority, Refused, Worker, documented, secret
+from amazon import Amazon, identity_token
+from key_services import Authority, Refused, Worker, documented, forms, secret
+from ministack import REGION
 from test_worker_signer import ORIGIN, TEXT, sign, verifies
+
+
+OTHER = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]})
 
 
 @pytest.fixture(scope="module")
 def amazon(tmp_path_factory):
-    amazon = Amazon(tmp_path_factory.mktemp("amazon"))
-    yield amazon
-    amazon.close()
+    with open(tmp_path_factory.mktemp("amazon") / "log", "wb") as log:
+        amazon = Amazon(log)
+        yield amazon
+        amazon.destroy()
 
 
 class Setting:
@@ -35,7 +41,7 @@ class Setting:
 
     def section(self, key: str, **changed) -> dict:
         credentials = {"source": "static", "access_key_id": self.id, "secret_access_key_file": self.file}
-        return {"provider": "aws", "region": REGION, "key_arn": key, "endpoint": self.amazon.address, "credentials": credentials} | changed
+        return {"provider": "aws", "region": REGION, "key_arn": key, "endpoint": self.amazon.endpoint, "credentials": credentials} | changed
 
     def worker(self, environment: dict | None = None, **changed) -> Worker:
         sections = {"kek": self.section(self.kek, **changed), "signer": self.section(self.checkpoints, **changed)}
@@ -67,9 +73,7 @@ def test_the_documented_policy_is_enough(setting):
 
 
 def test_the_documented_policy_allows_nothing_else(setting, amazon):
-    client = amazon.client("kms")
-    client._request_signer._credentials.access_key = setting.id
-    client._request_signer._credentials.secret_key = setting.secret
+    client = amazon.client(setting.id, setting.secret, "kms")
     for call in (
         lambda: client.disable_key(KeyId=setting.kek),
         lambda: client.schedule_key_deletion(KeyId=setting.kek, PendingWindowInDays=7),
@@ -102,7 +106,7 @@ def test_iam_denies_what_the_policy_leaves_out(setting, amazon):
 def test_strangers_are_denied(setting, amazon):
     wrong = {"source": "static", "access_key_id": setting.id, "secret_access_key_file": secret(setting.directory / "wrong", "wrong")}
     refuses(setting.worker(credentials=wrong), "Denied", "check")
-    setting.id, text = amazon.user(None)
+    setting.id, text = amazon.user(OTHER)
     secret(setting.file, text)
     refuses(setting.worker(), "Denied", "check")
 
@@ -118,7 +122,7 @@ def test_a_role_taken_with_a_token(setting, amazon):
     issuer = "issuer.example"
     role = amazon.role(setting.policy, issuer)
     token = secret(setting.directory / "token", identity_token(issuer))
-    credentials = {"source": "web_identity", "endpoint": amazon.address}
+    credentials = {"source": "web_identity", "endpoint": amazon.endpoint}
     environment = {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
     worker = setting.worker(environment, credentials=credentials)
     worker("check")
@@ -207,7 +211,7 @@ def typed(name: str) -> bytes:
         (200, b"garbage", "Untrue"),
         (200, b"", "Untrue"),
         (200, b'{"Plaintext":"' + b"A" * 10_000_000 + b'"}', "Untrue"),
-        (200, b'{"KeyId":"another","Plaintext":"AAAA"}', "Untrue"),
+        (200, b'{"KeyId":"another","Plaintext":"' + base64.b64encode(bytes(32)) + b'"}', "Untrue"),
         (307, b"", "Unavailable"),
         (400, typed("ThrottlingException"), "Throttled"),
         (400, typed("KMSInvalidStateException"), "Unavailable"),
@@ -225,8 +229,53 @@ def test_an_odd_answer_is_no_key(setting, tmp_path, status, body, kind):
     odd.http.shutdown()
 
 
+def issued(credentials: dict, seconds: int) -> bytes:
+    at = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    members = "".join(f"<{name}>{credentials[name]}</{name}>" for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+    inner = f"<AssumeRoleWithWebIdentityResult><Credentials>{members}<Expiration>{at}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+    name = "AssumeRoleWithWebIdentityResponse"
+    return f'<{name} xmlns="https://sts.amazonaws.com/doc/2011-06-15/">{inner}</{name}>'.encode()
+
+
+@pytest.mark.parametrize("seconds, asked", [(3600, 1), (240, 3), (-60, 3)])
+def test_a_role_is_taken_anew_before_it_ends(setting, amazon, tmp_path, seconds, asked):
+    issuer = "issuer.example"
+    role, token = amazon.role(setting.policy, issuer), identity_token(issuer)
+    taken = amazon.root("sts").assume_role_with_web_identity(RoleArn=role, RoleSessionName="worker", WebIdentityToken=token)
+    service = Odd(tmp_path, 200, issued(taken["Credentials"], seconds))
+    named = {"source": "web_identity", "endpoint": service.address, "role_arn": role, "token_file": secret(tmp_path / "token", token)}
+    worker = setting.worker(credentials=named, ca_file=service.authority.file)
+    for _ in range(3):
+        worker("check")
+    assert service.asked == asked
+    service.http.shutdown()
+
+
+@pytest.mark.parametrize(
+    "status, body, kind",
+    [
+        (200, b"garbage", "Untrue"),
+        (200, b"<a/>", "Untrue"),
+        (200, b'<!DOCTYPE a [<!ENTITY b "x">]><a>&b;</a>', "Untrue"),
+        (200, b"<Credentials><AccessKeyId>a</AccessKeyId></Credentials>", "Untrue"),
+        (200, b"<a>" * 20_000, "Untrue"),
+        (403, b"", "Denied"),
+        (429, b"", "Throttled"),
+        (503, b"", "Unavailable"),
+        (302, b"", "Denied"),
+    ],
+)
+def test_what_is_no_role_is_not_used(setting, tmp_path, status, body, kind):
+    service = Odd(tmp_path, status, body)
+    token = secret(tmp_path / "token", "a token")
+    named = {"source": "web_identity", "endpoint": service.address, "role_arn": "arn:aws:iam::000000000000:role/x", "token_file": token}
+    text = refuses(setting.worker(credentials=named, ca_file=service.authority.file), kind, "check")
+    assert "a token" not in text and service.asked == 1
+    service.http.shutdown()
+
+
 def test_no_secret_is_in_any_log(setting, amazon):
-    worker = setting.worker()
+    worker = setting.worker({"LOG_SIGNABLE_BODY": "true"})
     worker("check")
     made = worker("generate", "dek", 1)
     worker("rewrap", "dek", 1, made["wrapped"])
@@ -237,6 +286,4 @@ def test_no_secret_is_in_any_log(setting, amazon):
     worker.close()
     log = worker.log.read_bytes()
     assert b"canonical_request" in log, "the log must hold what libraries say, or this proves nothing"
-    for form in (key, key.hex().encode(), base64.b64encode(key), setting.secret.encode()):
-        assert form not in log
-    assert TEXT.encode() not in log
+    assert not [form for form in forms(key, base64.b64encode(key), setting.secret, TEXT) if form in log]
