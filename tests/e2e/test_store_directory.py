@@ -1,5 +1,8 @@
 """A directory as a store of anchors: not immutable, and careful all the same."""
 
+import base64
+import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -7,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from s3 import Store, checkpoint_key, in_days, refusal
+from s3 import ROOT, Store, checkpoint_key, in_days, refusal
 
 
 @pytest.fixture
@@ -39,6 +42,17 @@ def test_an_anchor_is_put_and_read(store, root):
     assert place(root, 7).read_text() == "seven\n"
     assert stat.S_IMODE(place(root, 7).stat().st_mode) == 0o444
     assert sorted(file.name for file in place(root, 7).parent.iterdir()) == [f"{7:020}", f"{7:020}.lock"]
+
+
+def test_the_example_of_the_specification(store, root):
+    page = (ROOT / "docs" / "spec" / "anchor.md").read_text()
+    body = page.split("and its body, 269 bytes:\n\n```\n")[1].split("```")[0]
+    assert len(body.encode()) == 269
+    stored = store.put(2, body)
+    digest = hashlib.sha256(body.encode())
+    assert stored["version_id"] == digest.hexdigest() and base64.b64encode(digest.digest()).decode() in page
+    said = json.loads(place(root, 2).with_name(f"{2:020}.lock").read_text())
+    assert list(said) == ["sha256", "lock_until"] and f'{{"sha256":"{said["sha256"]}","lock_until":"' in page
 
 
 def test_a_second_put_is_a_conflict(store, root):
