@@ -153,7 +153,8 @@ def test_a_foreign_name_is_named(filled, root, signer):
 
 def test_the_workers_configuration_says_where(filled, root, signer, tmp_path):
     config = tmp_path / "worker.toml"
-    config.write_text(f'[database]\nurl = "postgresql://x:secret-of-the-url@h/d"\n[store]\nkind = "directory"\npath = "{root}"\nprefix = "vault-1/"\n')
+    store = f'[store]\nkind = "directory"\npath = "{root}"\nprefix = "vault-1/"\n'
+    config.write_text(f'[database]\nurl = "postgresql://x:secret-of-the-url@h/d"\n{store}')
     ends(0, report("verify", "anchors", "--config", config, "--key", signer.vkey))
     for broken in ('[store]\nkind = "tape"\n', "[store\n", "", '[database]\nurl = "postgresql://x:secret-of-the-url@h/d\n'):
         config.write_text(broken)
@@ -275,8 +276,10 @@ def anchored(vault, root, store):
             note = vault.signer.sign(body)
             stored = store.put(vault.size, note, days=YEARS)
             vault.sql(
-                "INSERT INTO identity.anchor_commits (commit_id, chain_kind, checkpoint_at, root_hash, tree_size, checkpoint, s3_object_uri, version_id) "
-                "VALUES ((SELECT coalesce(max(commit_id), 0) + 1 FROM identity.anchor_commits), 'merkle', now(), decode(%s, 'base64'), %s, %s, %s, %s)",
+                "INSERT INTO identity.anchor_commits "
+                "(commit_id, chain_kind, checkpoint_at, root_hash, tree_size, checkpoint, s3_object_uri, version_id) "
+                "VALUES ((SELECT coalesce(max(commit_id), 0) + 1 FROM identity.anchor_commits), 'merkle', now(), "
+                "decode(%s, 'base64'), %s, %s, %s, %s)",
                 (body.split("\n")[2], vault.size, note, stored["uri"], stored["version_id"]),
             )
     yield vault
@@ -308,7 +311,10 @@ NODES = {
     "rolled back": ("DELETE FROM identity.ledger_nodes WHERE level = 0 AND index >= {size} - 1", "rolled back"),
     "a leaf missing": ("DELETE FROM identity.ledger_nodes WHERE level = 0 AND index = 3", "its leaf 3 is missing"),
     "emptied": ("DELETE FROM identity.ledger_nodes", "rolled back: it has 0 leaves"),
-    "a record that says otherwise": ("UPDATE identity.anchor_commits SET version_id = 'x' WHERE tree_size = {size}", "recorded another anchor"),
+    "a record that says otherwise": (
+        "UPDATE identity.anchor_commits SET version_id = 'x' WHERE tree_size = {size}",
+        "recorded another anchor",
+    ),
     "a record that is none": (
         "INSERT INTO identity.anchor_commits SELECT commit_id + 1, chain_kind, checkpoint_at, last_access_id, root_hash, s3_object_uri, "
         "s3_lock_until, version_id, tree_size + 1, checkpoint FROM identity.anchor_commits WHERE tree_size = {size}",

@@ -62,18 +62,20 @@ def test_a_second_put_is_a_conflict(store, root):
     assert store.first(7)["body"] == "seven\n"
 
 
-def test_two_at_once_and_one_is_the_anchor(store):
+def test_several_at_once_and_one_is_the_anchor(store, root):
     def attempt(number):
         try:
-            return store.put(7, f"{number}\n")
+            return store.put(size, f"{number}\n")
         except Exception as refused:
             return refused
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(attempt, range(8)))
-    (won,) = [number for number, answer in enumerate(answers) if isinstance(answer, dict)]
-    assert all(answer.kind == "Conflict" for answer in answers if not isinstance(answer, dict)), answers
-    assert store.first(7) == answers[won] | {"body": f"{won}\n"}
+        for size in range(1, 13):
+            answers = list(pool.map(attempt, range(8)))
+            (won,) = [number for number, answer in enumerate(answers) if isinstance(answer, dict)]
+            assert all(answer.kind == "Conflict" for answer in answers if not isinstance(answer, dict)), answers
+            assert store.first(size) == answers[won] | {"body": f"{won}\n"}
+    assert len(list(place(root, 1).parent.iterdir())) == 2 * 12
 
 
 def test_the_last_of_several(store, root):
