@@ -43,7 +43,7 @@ step "dependencies: bans, licences, sources"
 deny
 
 step "core, command line and worker"
-cargo test --locked --quiet -p identity_core -p identityctl -p anchor-worker
+cargo test --locked --quiet -p identity_core -p identity_connect -p identityctl -p anchor-worker
 step "proofs, as Go and Python read them"
 tests/independent/proofs.sh
 

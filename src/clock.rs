@@ -33,9 +33,14 @@ pub fn monotonic_nanos() -> u64 {
 /// Random bytes from the operating system, through PostgreSQL.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // SAFETY: the buffer is N bytes long.
-    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
+    if !try_random(&mut bytes) {
         error::fault("the operating system gave no random bytes");
     }
     bytes
+}
+
+/// The same where nothing may be raised: false if there were none.
+pub fn try_random(bytes: &mut [u8]) -> bool {
+    // SAFETY: the buffer is as long as is said.
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) }
 }

@@ -12,10 +12,22 @@
 )]
 
 pub mod aws;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod database;
 pub mod http;
 pub mod kek;
+pub mod keys;
+pub mod logs;
+pub mod new_key;
+pub mod round;
+pub mod run;
 pub mod secret_file;
 pub mod signer;
+pub mod step;
+pub mod stop;
 pub mod store;
 pub mod trouble;
+pub mod unlock;
 pub mod vault;

@@ -56,7 +56,7 @@ pub async fn sign(
         Some(body) => body.as_bytes().ok_or_else(unsignable)?,
         None => &[],
     };
-    // Only the hash: the crate writes what it signs into its traces.
+    // Only the hash: with LOG_SIGNABLE_BODY in the environment the crate writes bodies into its traces.
     let body = SignableBody::Precomputed(hex::encode(Sha256::digest(body)));
     let params = SigningParams::builder()
         .identity(&identity)

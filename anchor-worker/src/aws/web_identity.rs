@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use aws_credential_types::Credentials as Current;
 use reqwest::{Client, StatusCode, Url};
+use roxmltree::Document;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::trouble::{Kind, Trouble};
 use crate::{http, secret_file};
@@ -34,28 +35,6 @@ pub(super) struct WebIdentity {
     endpoint: Url,
     role_arn: String,
     token_file: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer {
-    #[serde(rename = "AssumeRoleWithWebIdentityResult")]
-    result: Assumed,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Assumed {
-    credentials: Issued,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Issued {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: String,
-    expiration: String,
 }
 
 impl WebIdentity {
@@ -129,18 +108,21 @@ fn refused(status: StatusCode) -> Trouble {
 }
 
 fn issued(body: &[u8]) -> Option<Current> {
-    let answer: Answer = quick_xml::de::from_reader(body).ok()?;
-    let mut issued = answer.result.credentials;
-    let expiry = OffsetDateTime::parse(&issued.expiration, &Rfc3339).ok();
-    let Some(expiry) = expiry else {
-        issued.secret_access_key.zeroize();
-        issued.session_token.zeroize();
-        return None;
+    let answer = Document::parse(core::str::from_utf8(body).ok()?).ok()?;
+    let mut all = answer.descendants();
+    let credentials = all.find(|node| node.tag_name().name() == "Credentials")?;
+    let text = |name| {
+        let mut members = credentials.children();
+        let member = members.find(|node| node.tag_name().name() == name)?;
+        member.text().filter(|text| !text.is_empty())
     };
+    let expiry = OffsetDateTime::parse(text("Expiration")?, &Rfc3339).ok()?;
+    let id = text("AccessKeyId")?;
+    let (secret, token) = (text("SecretAccessKey")?, text("SessionToken")?);
     Some(Current::new(
-        issued.access_key_id,
-        issued.secret_access_key,
-        Some(issued.session_token),
+        id,
+        secret,
+        Some(token.to_owned()),
         Some(SystemTime::from(expiry)),
         "anchor-worker",
     ))

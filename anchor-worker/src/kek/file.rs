@@ -37,7 +37,7 @@ impl Provider {
     }
 
     pub(super) fn uri(&self) -> String {
-        format!("file:{}", self.path.display())
+        self.path.display().to_string()
     }
 
     pub(super) fn warn(&self) {

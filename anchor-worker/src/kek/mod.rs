@@ -150,14 +150,15 @@ impl Kek {
         Ok(rewrapped)
     }
 
-    /// Which key wraps, for the keyring. Not a secret.
+    /// Which key wraps, for the keyring; it begins with the provider. Not a secret.
     #[must_use]
     pub fn uri(&self) -> String {
-        match self {
+        let at = match self {
             Self::Vault(provider) => provider.uri().to_owned(),
             Self::Aws(provider) => provider.uri().to_owned(),
             Self::File(provider) => provider.uri(),
-        }
+        };
+        format!("{}:{at}", self.provider())
     }
 
     /// The keyring's word for the service.

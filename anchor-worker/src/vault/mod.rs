@@ -170,7 +170,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Trouble {
         ("Vault is sealed", Kind::Unavailable, "Vault is sealed"),
         (
             "disallowed by policy",
-            Kind::Denied,
+            Kind::Configuration,
             "a key was wrapped by a version that min_decryption_version forbids",
         ),
         (

@@ -16,16 +16,18 @@ mod options;
 mod tls;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Connection, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 
 use bounded::Bounded;
 pub use options::Options;
@@ -92,16 +94,25 @@ impl Session {
 
 /// Opens a session, which begins with `settings`: SQL that closes it to whatever its user does not mean to do.
 pub async fn open(options: &Options, settings: &str) -> Result<Session, Failure> {
+    open_waking(options, settings, Arc::default()).await
+}
+
+/// The same, and `wake` is told of each notification (of whatever the settings LISTEN to) and of the end of the connection.
+pub async fn open_waking(
+    options: &Options,
+    settings: &str,
+    wake: Arc<Notify>,
+) -> Result<Session, Failure> {
     let limit = options.config.get_connect_timeout();
     let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
-    let session = tokio::time::timeout(limit, connect(options))
+    let session = tokio::time::timeout(limit, connect(options, wake))
         .await
         .map_err(|_| Failure::from("connecting took too long"))??;
     session.client.batch_execute(settings).await?;
     Ok(session)
 }
 
-async fn connect(options: &Options) -> Result<Session, Failure> {
+async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Failure> {
     let mut config = options.config.clone();
     let port = options.config.get_ports().first().copied().unwrap_or(5432);
     match options.config.get_hosts() {
@@ -111,7 +122,7 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
             let socket = socket.map_err(|error| unreachable(&path.display(), &error))?;
             let socket = Bounded::new(socket);
             config.ssl_mode(SslMode::Disable);
-            start(config.connect_raw(socket, NoTls)).await
+            start(config.connect_raw(socket, NoTls), wake).await
         }
         [Host::Tcp(name)] => {
             let socket = match options.config.get_hostaddrs() {
@@ -123,10 +134,14 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
                 socket.map_err(|error| unreachable(&format!("{name} port {port}"), &error))?;
             let Some(files) = &options.tls else {
                 config.ssl_mode(SslMode::Disable);
-                return start(config.connect_raw(Bounded::new(socket), NoTls)).await;
+                return start(config.connect_raw(Bounded::new(socket), NoTls), wake).await;
             };
             config.ssl_mode(SslMode::Require);
-            start(config.connect_raw(socket, tls::Tls::new(files, name)?)).await
+            start(
+                config.connect_raw(socket, tls::Tls::new(files, name)?),
+                wake,
+            )
+            .await
         }
         _ => Err("name one server".into()),
     }
@@ -135,14 +150,37 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
 /// The connection is worked on by a task of its own for as long as its client lives.
 async fn start<S, T>(
     connecting: impl Future<Output = Result<(Client, Connection<S, T>), tokio_postgres::Error>>,
+    wake: Arc<Notify>,
 ) -> Result<Session, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (client, connection) = connecting.await?;
-    let connection = tokio::spawn(connection);
+    let connection = tokio::spawn(work(connection, wake));
     Ok(Session { client, connection })
+}
+
+async fn work<S, T>(
+    mut connection: Connection<S, T>,
+    wake: Arc<Notify>,
+) -> Result<(), tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let end = loop {
+        match poll_fn(|context| connection.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => wake.notify_one(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break Err(error),
+            None => break Ok(()),
+        }
+    };
+    // The client knows that it is closed before whoever waits is told.
+    drop(connection);
+    wake.notify_one();
+    end
 }
 
 fn unreachable(at: &dyn fmt::Display, error: &io::Error) -> Failure {

@@ -247,6 +247,8 @@ impl Directory {
     fn list(&self, prefix: &str, after: &str) -> io::Result<Vec<Entry>> {
         let (parent, start) = prefix.rsplit_once('/').unwrap_or_default();
         let mut found = Vec::new();
+        // A directory that is away for a while is not one from which everything was deleted.
+        fs::metadata(&self.root)?;
         let place = match self.place(&format!("{parent}/.")) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
             place => place?,
