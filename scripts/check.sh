@@ -32,7 +32,7 @@ printf 'PostgreSQL %s (%s), %s\n' "$PG_MAJOR" "$PG_CONFIG" "$(rustc --version)"
 step "formatting"
 cargo fmt --all --check
 step "shell scripts"
-shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh docs/examples/*.sh tests/independent/*.sh
+shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh docs/examples/*.sh tests/ceph/*.sh tests/independent/*.sh
 step "the committed workers are what their generator makes"
 "$TARGET/venv/bin/python" scripts/make_workers.py --check
 

@@ -53,6 +53,7 @@ def test_an_anchor_is_put_and_read(store):
 def attacks(client, bucket, size, version) -> dict:
     at = {"Bucket": bucket, "Key": place(size), "VersionId": version}
     until = in_days(0.01)
+    lifted = {"Mode": "GOVERNANCE", "RetainUntilDate": in_days(900)}
     return {
         "delete": lambda: error(client.delete_object, **at),
         "delete, bypassing": lambda: error(client.delete_object, **at, BypassGovernanceRetention=True),
@@ -63,10 +64,8 @@ def attacks(client, bucket, size, version) -> dict:
         "shorten, bypassing": lambda: error(
             client.put_object_retention, **at, Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until}, BypassGovernanceRetention=True
         ),
-        "downgrade": lambda: error(client.put_object_retention, **at, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": in_days(900)}),
-        "downgrade, bypassing": lambda: error(
-            client.put_object_retention, **at, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": in_days(900)}, BypassGovernanceRetention=True
-        ),
+        "downgrade": lambda: error(client.put_object_retention, **at, Retention=lifted),
+        "downgrade, bypassing": lambda: error(client.put_object_retention, **at, Retention=lifted, BypassGovernanceRetention=True),
         "take the lock away": lambda: error(client.put_object_retention, **at, Retention={}, BypassGovernanceRetention=True),
         "suspend versioning": lambda: error(client.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}),
         "delete the bucket": lambda: error(client.delete_bucket, Bucket=bucket),
@@ -95,12 +94,15 @@ UNLOCKED = {"delete, bypassing", "delete many", "shorten, bypassing", "downgrade
 @pytest.mark.parametrize("who", ["owner", "worker"])
 def test_the_same_attacks_work_on_what_is_locked_in_governance_mode(request, worker, bucket, who, name):
     """So that the ones above are attacks at all."""
-    version = worker.put_object(Bucket=bucket, Key=place(7), Body=b"x", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=in_days(2))["VersionId"]
+    lock = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": in_days(2)}
+    version = worker.put_object(Bucket=bucket, Key=place(7), Body=b"x", **lock)["VersionId"]
     with pytest.raises((AssertionError, KeyError)):
         attacks(request.getfixturevalue(who), bucket, 7, version)[name]()
 
 
-@pytest.mark.parametrize("lock", [{}, {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": in_days(3000)}], ids=["default", "longer"])
+@pytest.mark.parametrize(
+    "lock", [{}, {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": in_days(3000)}], ids=["default lock", "longer lock"]
+)
 def test_what_is_put_over_an_anchor_is_not_read(owner, store, bucket, lock):
     stored = store.put(7, "seven\n")
     shadow = owner.put_object(Bucket=bucket, Key=place(7), Body=b"another\n", **lock)["VersionId"]
@@ -186,7 +188,12 @@ def test_other_names_and_unlocked_ones_are_not_the_last(ceph, owner, tmp_path):
 
 @pytest.mark.parametrize(
     "default, says",
-    [({"Mode": "GOVERNANCE", "Days": 1}, "compliance mode"), (None, "default retention"), ("unlocked", "no Object Lock"), ("unversioned", "no versions")],
+    [
+        ({"Mode": "GOVERNANCE", "Days": 1}, "compliance mode"),
+        (None, "default retention"),
+        ("unlocked", "no Object Lock"),
+        ("unversioned", "no versions"),
+    ],
     ids=str,
 )
 def test_a_bucket_that_keeps_nothing_is_refused(ceph, owner, tmp_path, default, says):

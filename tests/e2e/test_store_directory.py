@@ -1,5 +1,8 @@
 """A directory as a store of anchors: not immutable, and careful all the same."""
 
+import base64
+import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -7,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from s3 import Store, checkpoint_key, in_days, refusal
+from s3 import ROOT, Store, checkpoint_key, in_days, refusal
 
 
 @pytest.fixture
@@ -41,6 +44,17 @@ def test_an_anchor_is_put_and_read(store, root):
     assert sorted(file.name for file in place(root, 7).parent.iterdir()) == [f"{7:020}", f"{7:020}.lock"]
 
 
+def test_the_example_of_the_specification(store, root):
+    page = (ROOT / "docs" / "spec" / "anchor.md").read_text()
+    body = page.split("and its body, 269 bytes:\n\n```\n")[1].split("```")[0]
+    assert len(body.encode()) == 269
+    stored = store.put(2, body)
+    digest = hashlib.sha256(body.encode())
+    assert stored["version_id"] == digest.hexdigest() and base64.b64encode(digest.digest()).decode() in page
+    said = json.loads(place(root, 2).with_name(f"{2:020}.lock").read_text())
+    assert list(said) == ["sha256", "lock_until"] and f'{{"sha256":"{said["sha256"]}","lock_until":"' in page
+
+
 def test_a_second_put_is_a_conflict(store, root):
     store.put(7, "seven\n")
     for body in ("seven\n", "another\n"):
@@ -48,18 +62,20 @@ def test_a_second_put_is_a_conflict(store, root):
     assert store.first(7)["body"] == "seven\n"
 
 
-def test_two_at_once_and_one_is_the_anchor(store):
+def test_several_at_once_and_one_is_the_anchor(store, root):
     def attempt(number):
         try:
-            return store.put(7, f"{number}\n")
+            return store.put(size, f"{number}\n")
         except Exception as refused:
             return refused
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(attempt, range(8)))
-    (won,) = [number for number, answer in enumerate(answers) if isinstance(answer, dict)]
-    assert all(answer.kind == "Conflict" for answer in answers if not isinstance(answer, dict)), answers
-    assert store.first(7) == answers[won] | {"body": f"{won}\n"}
+        for size in range(1, 13):
+            answers = list(pool.map(attempt, range(8)))
+            (won,) = [number for number, answer in enumerate(answers) if isinstance(answer, dict)]
+            assert all(answer.kind == "Conflict" for answer in answers if not isinstance(answer, dict)), answers
+            assert store.first(size) == answers[won] | {"body": f"{won}\n"}
+    assert len(list(place(root, 1).parent.iterdir())) == 2 * 12
 
 
 def test_the_last_of_several(store, root):

@@ -72,7 +72,7 @@ def without_lock(request, forward):
     return forward()
 
 
-def year(answer: Answer):
+def yesterday(answer: Answer):
     """Until yesterday, whatever it was."""
     head, _, rest = answer.body.partition(b"<RetainUntilDate>")
     _, _, rest = rest.partition(b"</RetainUntilDate>")
@@ -87,7 +87,7 @@ LIES = {
     "another checksum": changed("put", header("x-amz-checksum-sha256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=")),
     "other bytes": changed("get", replaced(b"seven", b"eight")),
     "more bytes": changed("get", lambda answer: setattr(answer, "body", answer.body + b"x" * (1 << 17))),
-    "a shorter lock": changed("retention", year),
+    "a shorter lock": changed("retention", yesterday),
     "governance mode": changed("retention", replaced(b"COMPLIANCE", b"GOVERNANCE")),
     "no lock": without_lock,
     "nothing was put": nothing_put,
@@ -114,7 +114,13 @@ def test_without_a_lie_all_is_well(store, liar):
     assert store.first(7) == stored | {"body": "seven\n"}
     (put,) = [request for request in liar.seen if request.what == "put"]
     signed = put.headers["authorization"]
-    for name in ("if-none-match", "x-amz-checksum-sha256", "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-content-sha256"):
+    for name in (
+        "if-none-match",
+        "x-amz-checksum-sha256",
+        "x-amz-content-sha256",
+        "x-amz-object-lock-mode",
+        "x-amz-object-lock-retain-until-date",
+    ):
         assert put.headers[name] and name in signed
     assert put.headers["if-none-match"] == "*" and put.headers["x-amz-object-lock-mode"] == "COMPLIANCE"
 

@@ -71,7 +71,14 @@ def without(policy: str, action: str) -> str:
 # s3:PutObjectRetention is not among them: Amazon asks for it where an object is put with a lock, MiniStack does not.
 @pytest.mark.parametrize(
     "action",
-    ["PutObject", "GetObjectVersion", "GetObjectRetention", "ListBucketVersions", "GetBucketVersioning", "GetBucketObjectLockConfiguration"],
+    [
+        "PutObject",
+        "GetObjectVersion",
+        "GetObjectRetention",
+        "ListBucketVersions",
+        "GetBucketVersioning",
+        "GetBucketObjectLockConfiguration",
+    ],
 )
 def test_nothing_in_the_policy_is_too_much(ministack, bucket, tmp_path, action):
     policy = documented("worker", bucket)
@@ -126,7 +133,8 @@ def test_the_buckets_own_policy_binds_the_accounts_people(ministack, root, store
     assert error(admin.delete_object, Bucket=bucket, Key=name, VersionId=stored["version_id"]) == "AccessDenied"
     versioning = {"Bucket": bucket, "VersioningConfiguration": {"Status": "Suspended"}}
     assert error(admin.put_bucket_versioning, **versioning) == "AccessDenied"
-    assert error(admin.put_object_lock_configuration, Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}) == "AccessDenied"
+    lock = {"Bucket": bucket, "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled"}}
+    assert error(admin.put_object_lock_configuration, **lock) == "AccessDenied"
 
 
 def test_the_service_itself_refuses_a_second_one(root, store, bucket):
