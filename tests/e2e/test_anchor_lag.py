@@ -1,6 +1,7 @@
 """max_anchor_lag: nobody's data is given out while what is recorded of it could be rewritten unseen for longer than was allowed."""
 
 import base64
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from clock import Clock
-from cluster import wait_until
+from cluster import root_dir, wait_until
 from ledger import checkpoint, seal
 from ledger_tree import recomputed, root
 from liar import anchor, signer_of
@@ -22,11 +23,8 @@ UPDATE = "SELECT identity.pii_update(%s, 't.all', '{\"name\": \"New\"}')"
 
 
 @pytest.fixture
-def clock(tmp_path, monkeypatch):
-    (tmp_path / "clock").mkdir()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
-    return Clock(tmp_path / "clock", monkeypatch)
+def clock(monkeypatch):
+    return Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
 
 
 @pytest.fixture
