@@ -251,6 +251,25 @@ def test_a_row_that_is_only_now_committed_counts_from_when_it_was_read(vault, re
     refused_read(reader, vault.kept, *STALE)
 
 
+def test_who_seals_is_told_while_reads_are_refused(vault, reader):
+    """Otherwise one who commits what was read a day ago would have everybody wait for the next ten minutes to be over."""
+    anchored(vault)
+    with vault.connect(vault.worker) as worker, vault.gateway() as long:
+        worker.execute("LISTEN identity_seal_due")
+        long.execute("BEGIN")
+        read(long, vault.kept)
+        vault.clock.set(1.1)
+        looked_again()
+        read(reader, vault.kept)
+        list(worker.notifies(timeout=2.5))
+        long.execute("COMMIT")
+        assert [notify.channel for notify in worker.notifies(timeout=15, stop_after=1)] == ["identity_seal_due"]
+        refused_read(reader, vault.kept, *STALE)
+        anchored(vault)
+        read(reader, vault.kept)
+        assert not list(worker.notifies(timeout=1)) and not list(worker.notifies(timeout=12))
+
+
 def test_rows_that_the_recorder_wrote_count(vault, reader):
     anchored(vault)
     with reader.transaction(force_rollback=True):
