@@ -170,7 +170,7 @@ pub fn commit() {
             shared.seq.store(head.seq, Ordering::Release);
             shared.epoch.store(local.epoch, Ordering::Release);
             if local.events > 0 {
-                due::committed();
+                due::soon();
             }
         }
         local.head = None;

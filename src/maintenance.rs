@@ -80,8 +80,8 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         // After the settings: what a client can make fail (a NOTIFY queue that is full) must not keep an alarm back.
         notices::write_due();
         changes::number_committed();
-        notify_trouble = due::notify(notify_trouble);
         lag::keep_up();
+        notify_trouble = due::notify(notify_trouble);
         files_trouble = destroy_files(files_trouble);
         // Last: these take the longest.
         if !night.round() {

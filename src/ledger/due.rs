@@ -1,4 +1,5 @@
-//! `NOTIFY identity_seal_due`: a row of the Merkle class was committed, and whoever seals should not wait for the next ten minutes to be over.
+//! `NOTIFY identity_seal_due`: a row of the Merkle class was committed, or reads are refused because anchors are late, and whoever seals should not wait
+//! for the next ten minutes to be over.
 //!
 //! The transaction that leaves such a row only counts it, in shared memory; the maintenance process notifies. A NOTIFY of the transaction's own would
 //! have it commit under a lock that all notifying transactions of the server share.
@@ -15,8 +16,8 @@ use crate::worker_process;
 static NOTIFY: Statement =
     Statement::write(c"SELECT pg_catalog.pg_notify('identity_seal_due', '')", &[]);
 
-/// Transactions with such a row that committed since the server started.
-static COMMITTED: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+/// Transactions with such a row that committed since the server started, and other occasions.
+static OCCASIONS: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 /// Those that this process has notified of. One that begins anew tells of all of them once more: who listens finds nothing to seal.
 static NOTIFIED: AtomicU64 = AtomicU64::new(0);
 
@@ -26,7 +27,7 @@ pub fn shared_size() -> usize {
 
 pub unsafe fn attach(area: *mut u8) {
     let aligned = unsafe { area.add(area.align_offset(align_of::<AtomicU64>())) };
-    COMMITTED.store(aligned.cast(), Ordering::Relaxed);
+    OCCASIONS.store(aligned.cast(), Ordering::Relaxed);
 }
 
 /// Whether a row is one to seal soon. The record of an anchor is not: it would bring about the next anchor, and so on for ever.
@@ -34,15 +35,15 @@ pub fn is_due(shape: &Shape, fate: &Fate) -> bool {
     fate.chain_kind == ChainKind::Merkle && shape.kind != AccessorKind::Anchor
 }
 
-/// A transaction with such rows has committed. Called from the commit callback: cannot raise.
-pub fn committed() {
+/// A transaction with such rows has committed, or there is another reason to seal. Called from the commit callback: cannot raise.
+pub fn soon() {
     count().fetch_add(1, Ordering::Relaxed);
 }
 
 /// Tells those who listen, if there is something to tell. What stands in the way, a queue of notifications that is full, is told and tried again.
 pub fn notify(before: Option<PgSqlErrorCode>) -> Option<PgSqlErrorCode> {
-    let committed = count().load(Ordering::Relaxed);
-    if committed == NOTIFIED.load(Ordering::Relaxed) {
+    let occasions = count().load(Ordering::Relaxed);
+    if occasions == NOTIFIED.load(Ordering::Relaxed) {
         return None;
     }
     let outcome = worker_process::try_in_transaction_as_keeper(|| {
@@ -50,7 +51,7 @@ pub fn notify(before: Option<PgSqlErrorCode>) -> Option<PgSqlErrorCode> {
     });
     let trouble = outcome.err();
     match trouble {
-        None => NOTIFIED.store(committed, Ordering::Relaxed),
+        None => NOTIFIED.store(occasions, Ordering::Relaxed),
         Some(code) if before != Some(code) => {
             pgrx::warning!("identity_pgx: identity_seal_due cannot be notified: {code:?}");
         }
@@ -61,5 +62,5 @@ pub fn notify(before: Option<PgSqlErrorCode>) -> Option<PgSqlErrorCode> {
 
 fn count() -> &'static AtomicU64 {
     // SAFETY: attached at startup, lives as long as the process.
-    unsafe { &*COMMITTED.load(Ordering::Relaxed) }
+    unsafe { &*OCCASIONS.load(Ordering::Relaxed) }
 }

@@ -13,10 +13,10 @@ use crate::clock::{self, UNIX_EPOCH_MICROS};
 use crate::query::{connected, with_latest_snapshot};
 use crate::{gucs, worker_process};
 
-use super::progress;
+use super::{due, progress};
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
-/// Rounds of the maintenance process between two looks at the log while nothing is stale.
+/// Rounds of the maintenance process between two looks at the log while nothing is stale, and between two notifications while something is.
 const ROUNDS_PER_LOOK: u32 = 10;
 
 /// In microseconds since the Unix epoch. What was never worked out is the epoch itself: so reads are refused until it is.
@@ -58,7 +58,9 @@ pub fn refresh() {
     }
 }
 
-/// The same in the maintenance process: now and then, since the moment grows old though nothing waits; and at once while reads are refused.
+/// The same in the maintenance process: now and then, since the moment grows old though nothing waits; and at once while reads are refused. Then
+/// whoever seals is told, too: a gateway that commits after a day what it read a day ago must not have everybody refused until the next ten minutes
+/// are over.
 pub fn keep_up() {
     if gucs::MAX_ANCHOR_LAG.get() == 0 {
         return;
@@ -66,10 +68,12 @@ pub fn keep_up() {
     let rounds = ROUNDS.load(Ordering::Relaxed);
     if rounds == 0 || stale(clock::now_unix_micros()) {
         worker_process::in_transaction(refresh);
-        ROUNDS.store(ROUNDS_PER_LOOK, Ordering::Relaxed);
-    } else {
-        ROUNDS.store(rounds - 1, Ordering::Relaxed);
     }
+    if rounds == 0 && stale(clock::now_unix_micros()) {
+        due::soon();
+    }
+    let next = rounds.checked_sub(1).unwrap_or(ROUNDS_PER_LOOK);
+    ROUNDS.store(next, Ordering::Relaxed);
 }
 
 /// This transaction has recorded an anchor: what is covered by it holds once it has committed.

@@ -1,6 +1,7 @@
 """max_anchor_lag: nobody's data is given out while what is recorded of it could be rewritten unseen for longer than was allowed."""
 
 import base64
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from clock import Clock
-from cluster import wait_until
+from cluster import root_dir, wait_until
 from ledger import checkpoint, seal
 from ledger_tree import recomputed, root
 from liar import anchor, signer_of
@@ -22,11 +23,8 @@ UPDATE = "SELECT identity.pii_update(%s, 't.all', '{\"name\": \"New\"}')"
 
 
 @pytest.fixture
-def clock(tmp_path, monkeypatch):
-    (tmp_path / "clock").mkdir()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
-    return Clock(tmp_path / "clock", monkeypatch)
+def clock(monkeypatch):
+    return Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
 
 
 @pytest.fixture
@@ -251,6 +249,25 @@ def test_a_row_that_is_only_now_committed_counts_from_when_it_was_read(vault, re
     vault.clock.set(1.1)
     wait_until(lambda: gauge(vault) == 1, "the next look", timeout=20)
     refused_read(reader, vault.kept, *STALE)
+
+
+def test_who_seals_is_told_while_reads_are_refused(vault, reader):
+    """Otherwise one who commits what was read a day ago would have everybody wait for the next ten minutes to be over."""
+    anchored(vault)
+    with vault.connect(vault.worker) as worker, vault.gateway() as long:
+        worker.execute("LISTEN identity_seal_due")
+        long.execute("BEGIN")
+        read(long, vault.kept)
+        vault.clock.set(1.1)
+        looked_again()
+        read(reader, vault.kept)
+        list(worker.notifies(timeout=2.5))
+        long.execute("COMMIT")
+        assert [notify.channel for notify in worker.notifies(timeout=15, stop_after=1)] == ["identity_seal_due"]
+        refused_read(reader, vault.kept, *STALE)
+        anchored(vault)
+        read(reader, vault.kept)
+        assert not list(worker.notifies(timeout=1)) and not list(worker.notifies(timeout=12))
 
 
 def test_rows_that_the_recorder_wrote_count(vault, reader):

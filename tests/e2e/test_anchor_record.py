@@ -1,6 +1,7 @@
 """anchor_record: the database knows of an anchor only what is true of its own tree, and anchors only grow."""
 
 import base64
+import datetime as dt
 import threading
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 
 from ledger import checkpoint, seal, some_rows
 from ledger_tree import sha256
-from liar import Signer, signer_of
+from liar import Signer, formats, signer_of
 from vault import Vault, reason_of, refused
 
 RECORD = "SELECT identity.anchor_record(%s::text, %s::text, %s::text, %s::timestamptz)"
@@ -40,6 +41,26 @@ def record(conn, note: str, uri: str = "s3://anchors/checkpoints/1", version: st
     return conn.execute(RECORD, (note, uri, version, until)).fetchone()[0]
 
 
+def digest(vault, row: dict) -> bytes:
+    """As docs/spec/events.md has it."""
+
+    def instant(at) -> str:
+        return at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    pairs = [
+        ("commit_id", str(row["commit_id"])),
+        ("tree_size", str(row["tree_size"])),
+        ("root_hash", bytes(row["root_hash"]).hex()),
+        ("checkpoint", row["checkpoint"]),
+        ("s3_object_uri", row["s3_object_uri"]),
+        ("version_id", row["version_id"]),
+        ("s3_lock_until", instant(row["s3_lock_until"])),
+        ("checkpoint_at", instant(row["checkpoint_at"])),
+    ]
+    installation = vault.sql("SELECT installation_id FROM identity.installation")[0]["installation_id"].bytes
+    return formats.event_digest(installation, "anchor", pairs)
+
+
 def commits(vault) -> list[dict]:
     return vault.sql("SELECT * FROM identity.anchor_commits ORDER BY commit_id")
 
@@ -57,6 +78,7 @@ def test_an_anchor_is_recorded_and_sealed(sealed, worker, signer):
         "version_id": "v1", "tree_size": tree.size, "checkpoint": note,
     }  # fmt: skip
     assert (event["accessor_kind"], event["chain_kind"], event["outcome"]) == ("anchor", "merkle", "committed")
+    assert bytes(event["event_digest"]) == digest(sealed, row)
     seal(sealed)
     assert sealed.sql("SELECT count(*) AS n FROM identity.ledger_leaves WHERE access_id = %s", (event["access_id"],))[0]["n"] == 1
     sealed.verify()
