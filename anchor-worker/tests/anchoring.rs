@@ -424,6 +424,21 @@ fn as_many_rows_with_another_root_are_refused() {
 }
 
 #[test]
+fn fewer_rows_are_refused_by_that_name() {
+    let (mut world, mut known) = anchored();
+    let mut leaves = world.tree.leaves.clone();
+    leaves.truncate(6);
+    world.tree = Tree::of(leaves);
+    let found = refusal(world.round(&mut known));
+    assert_eq!(found.code(), "shorter");
+    let text = found.to_string();
+    assert!(
+        text.contains("size 7 root ") && text.contains("size 6 root "),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_anchor_of_another_key_is_refused_and_one_of_a_former_key_is_not() {
     let (mut world, mut known) = anchored();
     let old = vkey(&world.key, ORIGIN);
