@@ -34,7 +34,7 @@ static SUBJECTS: Known = Known::new(c"subjects");
 
 static WAITING: Statement = Statement::read(
     c"SELECT dek_version, candidate_id FROM identity.subjects
-       WHERE erased_at IS NULL AND dek_version < $1 AND (dek_version, candidate_id) > ($2, $3)
+       WHERE erased_at IS NULL AND dek_version > 0 AND dek_version < $1 AND (dek_version, candidate_id) > ($2, $3)
        ORDER BY dek_version, candidate_id LIMIT $4",
     &[
         pg_sys::INT4OID,
@@ -61,7 +61,7 @@ static UPDATE: Statement = Statement::write(
     ],
 );
 static LEFT: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*) FROM identity.subjects WHERE erased_at IS NULL AND dek_version < $1",
+    c"SELECT pg_catalog.count(*) FROM identity.subjects WHERE erased_at IS NULL AND dek_version > 0 AND dek_version < $1",
     &[pg_sys::INT4OID],
 );
 

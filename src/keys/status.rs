@@ -17,12 +17,12 @@ const ROTATION_DAYS: i64 = 90;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 static SUBJECTS_BY_VERSION: Statement = Statement::read(
-    c"SELECT pg_catalog.count(*) FROM identity.subjects WHERE dek_version = $1 AND erased_at IS NULL",
+    c"SELECT pg_catalog.count(*) FROM identity.subjects WHERE dek_version = $1 AND dek_version > 0 AND erased_at IS NULL",
     &[pg_sys::INT4OID],
 );
 static LEFT: Statement = Statement::read(
     c"SELECT pg_catalog.count(*) FROM identity.subjects s
-       WHERE s.erased_at IS NULL AND s.dek_version < (SELECT k.version FROM identity.keyring k WHERE k.kind = 'dek' AND k.state = 'active')",
+       WHERE s.erased_at IS NULL AND s.dek_version > 0 AND s.dek_version < (SELECT k.version FROM identity.keyring k WHERE k.kind = 'dek' AND k.state = 'active')",
     &[],
 );
 
