@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles the extension and the command line, and puts the install script together.
+# Compiles the extension, the command line and the worker, and puts the install script together.
 # Result: $TARGET/extension/ holds exactly the files that install.sh copies.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -9,8 +9,8 @@ cd "$ROOT"
 
 PGRX_PG_CONFIG_PATH=$PG_CONFIG CARGO_TARGET_DIR=$TARGET \
   cargo build --release --locked --no-default-features --features "pg$PG_MAJOR" ${CARGO_QUIET:+--quiet} >&2
-# By itself: the features that the command line asks of a crate must not be switched on for the extension.
-CARGO_TARGET_DIR=$TARGET cargo build --release --locked -p identityctl ${CARGO_QUIET:+--quiet} >&2
+# By themselves: the features that the programs ask of a crate must not be switched on for the extension.
+CARGO_TARGET_DIR=$TARGET cargo build --release --locked -p identityctl -p anchor-worker ${CARGO_QUIET:+--quiet} >&2
 
 version=$(extension_version)
 out=$TARGET/extension
@@ -20,7 +20,7 @@ mkdir -p "$out"
 put() { cmp -s "$1" "$2" || cp "$1" "$2"; }
 
 put "$TARGET/release/lib$EXTENSION.so" "$out/$EXTENSION.so"
-put "$TARGET/release/identityctl" "$out/identityctl"
+for program in identityctl anchor-worker; do put "$TARGET/release/$program" "$out/$program"; done
 put "$EXTENSION.control" "$out/$EXTENSION.control"
 script=$(mktemp)
 trap 'rm -f "$script"' EXIT

@@ -32,7 +32,7 @@ printf 'PostgreSQL %s (%s), %s\n' "$PG_MAJOR" "$PG_CONFIG" "$(rustc --version)"
 step "formatting"
 cargo fmt --all --check
 step "shell scripts"
-shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh docs/examples/*.sh tests/independent/*.sh
+shellcheck -x .ci/run scripts/*.sh docker/*.sh docs/*.sh docs/examples/*.sh tests/ceph/*.sh tests/independent/*.sh
 step "the committed workers are what their generator makes"
 "$TARGET/venv/bin/python" scripts/make_workers.py --check
 
@@ -42,8 +42,8 @@ PGRX_PG_CONFIG_PATH=$PG_CONFIG cargo clippy --locked --workspace --all-targets \
 step "dependencies: bans, licences, sources"
 deny
 
-step "core and command line"
-cargo test --locked --quiet -p identity_core -p identityctl
+step "core, command line and worker"
+cargo test --locked --quiet -p identity_core -p identity_connect -p identityctl -p anchor-worker
 step "proofs, as Go and Python read them"
 tests/independent/proofs.sh
 

@@ -339,6 +339,9 @@ expect_refusal append_only
 # shellcheck source=scripts/demo_ledger.sh
 . "$ROOT/scripts/demo_ledger.sh"
 
+# shellcheck source=scripts/demo_anchor.sh
+. "$ROOT/scripts/demo_anchor.sh"
+
 # shellcheck source=scripts/demo_erase.sh
 . "$ROOT/scripts/demo_erase.sh"
 

@@ -11,7 +11,6 @@ version=$(extension_version)
 library=$PG_LIB/$EXTENSION.so
 control=$PG_SHARE/extension/$EXTENSION.control
 script=$PG_SHARE/extension/$EXTENSION--$version.sql
-program=$PG_BIN/identityctl
 
 copy() {
   local mode=$1 source=$2 destination=$3
@@ -30,6 +29,6 @@ copy() {
 
 [ -f "$from/$EXTENSION.so" ] || die "nothing is built yet; run 'make build'"
 copy 755 "$from/$EXTENSION.so" "$library"
-copy 755 "$from/identityctl" "$program"
+for program in identityctl anchor-worker; do copy 755 "$from/$program" "$PG_BIN/$program"; done
 copy 644 "$from/$EXTENSION.control" "$control"
 copy 644 "$from/$EXTENSION--$version.sql" "$script"

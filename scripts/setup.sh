@@ -64,6 +64,10 @@ find_missing() {
     have shellcheck || missing+=(shellcheck)
     have openssl || missing+=(openssl)
     have pgrep || missing+=(procps)
+    have curl || missing+=(curl)
+    for program in ceph-mon ceph-osd ceph radosgw radosgw-admin; do
+      have "$program" || { missing+=(ceph-mon ceph-osd ceph-common radosgw) && break; }
+    done
     have pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
     have go || missing+=(golang-go)
     [ -d /usr/share/gocode/src/golang.org/x/mod/sumdb/tlog ] || missing+=(golang-golang-x-mod-dev)
@@ -91,11 +95,12 @@ apt_get() {
   as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y "$@" </dev/null
 }
 
-# Two packages start something the first time they are installed, and nobody asked
+# Some packages start something the first time they are installed, and nobody asked
 # for it: postgresql makes a cluster "main" on port 5432, pgbouncer a pooler on
-# 6432. Both are told not to, each by the switch that concerns nothing else, and
-# only for the length of this install: a later `apt-get install` by the owner of
-# the machine behaves as always. What is there already is left alone.
+# 6432, and Ceph brings half a dozen services of other packages along. They are told
+# not to, each by the switch that concerns nothing else, and only for the length of
+# this install: a later `apt-get install` by the owner of the machine behaves as
+# always. What is there already is left alone.
 CLUSTER_SWITCH=/etc/postgresql-common/createcluster.d/identity_pgx.conf
 SERVICE_SWITCH=/usr/sbin/policy-rc.d
 
@@ -104,10 +109,12 @@ hold_back_services() {
     as_root sh -c "mkdir -p ${CLUSTER_SWITCH%/*} && printf 'create_main_cluster = false\n' > $CLUSTER_SWITCH"
     switches+=("$CLUSTER_SWITCH")
   fi
-  if [[ " ${missing[*]} " == *" pgbouncer "* && ! -e $SERVICE_SWITCH ]]; then
-    as_root tee "$SERVICE_SWITCH" >/dev/null <<'POLICY'
+  if [[ " ${missing[*]} " == *" "@(pgbouncer|ceph-mon)" "* && ! -e $SERVICE_SWITCH ]]; then
+    local held=pgbouncer
+    if [[ " ${missing[*]} " == *" ceph-mon "* ]]; then held='*'; fi
+    as_root tee "$SERVICE_SWITCH" >/dev/null <<POLICY
 #!/bin/sh
-case " $* " in *" pgbouncer "*) exit 101 ;; esac
+case " \$* " in *" "$held" "*) exit 101 ;; esac
 exit 0
 POLICY
     as_root chmod 755 "$SERVICE_SWITCH"
@@ -115,11 +122,23 @@ POLICY
   fi
 }
 
+# What starts with the machine.
+enabled() { find /etc/systemd/system -type l 2>/dev/null | sort; }
+
+# Ceph and what it brings along do not start at the next boot either.
+disable_new() { # disable_new LINKS-BEFORE
+  local link
+  while read -r link; do
+    case $link in '' | *postgresql*) ;; *) as_root rm -f "$link" ;; esac
+  done < <(comm -13 <(printf '%s\n' "$1") <(enabled))
+}
+
 release_services() {
   if [ ${#switches[@]} -gt 0 ]; then as_root rm -f "${switches[@]}"; fi
 }
 
 install_packages() {
+  local before
   switches=()
   log=$(mktemp)
   apt_get update >"$log" 2>&1 || apt_failed
@@ -127,11 +146,13 @@ install_packages() {
   say "  ${missing[*]}"
   trap release_services EXIT
   hold_back_services
+  before=$(enabled)
   apt_get install --no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
     "${missing[@]}" >>"$log" 2>&1 || apt_failed
   if [[ " ${missing[*]} " == *" pgbouncer "* ]]; then
     as_root update-rc.d pgbouncer disable >>"$log" 2>&1 || true # nor at the next boot
   fi
+  if [[ " ${missing[*]} " == *" ceph-mon "* ]]; then disable_new "$before"; fi
   release_services
   trap - EXIT
   rm -f "$log"

@@ -42,7 +42,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalo
 AS 'MODULE_PATHNAME', 'dev_unlock';
 
 CREATE FUNCTION identity.key_status()
-    RETURNS TABLE (kind text, version int, state text, provider text, created_at timestamptz, due_at timestamptz, rows bigint)
+    RETURNS TABLE (kind text, version int, state text, provider text, created_at timestamptz, due_at timestamptz, rows bigint, loaded boolean)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', 'key_status';
 

@@ -78,6 +78,7 @@ ALTER FUNCTION identity.ledger_consistency(bigint, bigint)                OWNER 
 ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
+ALTER FUNCTION identity.anchor_record(text, text, text, timestamptz)      OWNER TO identity_keeper;
 
 -- Registered tables of applications: cleaned as their owners.
 ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;
@@ -118,3 +119,12 @@ ALTER TABLE identity.retention_policies                                   OWNER 
 ALTER TABLE identity.retention_policy_changes                             OWNER TO identity_owner;
 ALTER FUNCTION identity._retention_policy_checked()                       OWNER TO identity_keeper;
 ALTER FUNCTION identity._retention_policy_recorded()                      OWNER TO identity_keeper;
+
+-- Keys from a key service. The view reads as the keeper, who sees every row.
+ALTER TABLE identity.key_history                                          OWNER TO identity_owner;
+ALTER VIEW identity.key_rotations                                         OWNER TO identity_keeper;
+ALTER FUNCTION identity.key_challenge()                                   OWNER TO identity_keeper;
+ALTER FUNCTION identity.key_load(text, int, bytea)                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.key_enrol(text, int, bytea, text, bytea)          OWNER TO identity_keeper;
+ALTER FUNCTION identity.key_rotate(text, text, text)                      OWNER TO identity_keeper;
+ALTER FUNCTION identity.reencrypt(int)                                    OWNER TO identity_keeper;

@@ -169,3 +169,13 @@ ALTER TABLE identity.sweep_progress ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL S
 CREATE POLICY keeper_reads   ON identity.sweep_progress FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.sweep_progress FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY keeper_changes ON identity.sweep_progress FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+
+-- The worker reads what the key service wrapped, to have it unwrapped,
+ALTER TABLE identity.key_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+-- and which installation it is wrapped for.
+CREATE POLICY worker_reads   ON identity.installation FOR SELECT TO identity_worker USING (true);
+CREATE POLICY worker_reads   ON identity.keyring     FOR SELECT TO identity_worker, identity_auditor USING (true);
+CREATE POLICY keeper_changes ON identity.keyring     FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY keeper_reads   ON identity.key_history FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.key_history FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY worker_reads   ON identity.key_history FOR SELECT TO identity_worker, identity_auditor USING (true);

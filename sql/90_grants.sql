@@ -109,6 +109,8 @@ GRANT SELECT, INSERT, UPDATE ON identity.subject_changes, identity.change_epochs
 GRANT SELECT, INSERT ON identity.ledger_seals, identity.ledger_heads, identity.ledger_tiles, identity.ledger_leaves, identity.ledger_nodes,
                         identity.anchor_commits, identity.ledger_expired TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.ledger_seal(), identity.ledger_checkpoint(), identity.ledger_expire() TO identity_worker;
+-- Who brought the checkpoint out says so.
+GRANT EXECUTE ON FUNCTION identity.anchor_record(text, text, text, timestamptz) TO identity_worker;
 -- Who proves to others, and who checks what was proven.
 GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),
@@ -153,3 +155,15 @@ GRANT SELECT ON identity.retention_policies TO identity_keeper;
 GRANT SELECT ON identity.retention_policies, identity.retention_policy_changes TO identity_approver, identity_auditor, identity_worker;
 GRANT SELECT ON identity.retention_policy_changes TO identity_dba;
 GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
+
+-- Keys from a key service: the worker brings them and rotates them. What is wrapped is the worker's alone to see.
+GRANT UPDATE (state, provider, kek_uri, wrapped, retired_at) ON identity.keyring TO identity_keeper;
+GRANT SELECT, INSERT ON identity.key_history TO identity_keeper;
+GRANT SELECT ON identity.keyring, identity.installation TO identity_worker;
+GRANT SELECT (kind, version, state, provider, kek_uri, check_value, created_at, retired_at, enrolled_by) ON identity.keyring TO identity_auditor;
+GRANT SELECT ON identity.key_history, identity.key_rotations TO identity_worker, identity_auditor;
+GRANT EXECUTE ON FUNCTION identity.key_challenge(),
+                          identity.key_load(text, int, bytea),
+                          identity.key_enrol(text, int, bytea, text, bytea),
+                          identity.key_rotate(text, text, text),
+                          identity.reencrypt(int) TO identity_worker;

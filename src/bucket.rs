@@ -24,6 +24,8 @@ const RETENTION_POLICIES: u32 = BUCKETS + 16;
 const SWEEPS: u32 = BUCKETS + 17;
 /// And of those who destroy files.
 const FILES: u32 = BUCKETS + 24;
+/// And of those who change the keyring, or go by it to load keys.
+const KEYRING: u32 = BUCKETS + 25;
 /// Numbers from here on are the buckets once more, for writers.
 const WRITERS: u32 = 2 * BUCKETS;
 const TAG: u16 = 0x1DB0;
@@ -146,6 +148,11 @@ pub fn try_scrubbing() -> bool {
 /// Takes the one lock of those who destroy files, until the transaction ends; `false` if somebody else is at it.
 pub fn try_files() -> bool {
     try_take(FILES)
+}
+
+/// Takes the one lock of those who change the keyring, or go by it to load keys, until the transaction ends: what is in memory follows what committed.
+pub fn keyring() {
+    take(KEYRING);
 }
 
 fn try_take(number: u32) -> bool {

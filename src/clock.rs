@@ -45,8 +45,13 @@ pub fn random_many<const N: usize>(count: usize) -> Vec<[u8; N]> {
 }
 
 fn fill(bytes: &mut [u8]) {
-    // SAFETY: the buffer is as long as is said.
-    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
+    if !try_random(bytes) {
         error::fault("the operating system gave no random bytes");
     }
+}
+
+/// The same where nothing may be raised: false if there were none.
+pub fn try_random(bytes: &mut [u8]) -> bool {
+    // SAFETY: the buffer is as long as is said.
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) }
 }

@@ -64,6 +64,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             "the recorder is not running, so this call could not be recorded",
             "Try again in a few seconds. If it lasts, look for \"identity_pgx recorder\" in the server log.",
         ),
+        Reason::AnchorStale => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "rows of the access log have waited for an anchor for too long",
+            "Try again once they are anchored: whoever runs the anchor-worker sees to it. \"anchor age\" in identity.identity_status() says since when they wait.",
+        ),
         Reason::PreparedTransaction => (
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "a transaction that left access rows, or sealed them, or changed a subject, cannot be prepared",
@@ -93,6 +98,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             "this connection is neither a Unix socket nor TLS with a verified client certificate",
             "Connect with sslmode=verify-full and a client certificate, or over the Unix socket.",
+        ),
+        Reason::Signature => (
+            ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            "this was not sealed for this server by the worker that it trusts",
+            "identity_pgx.worker_public_key names the worker. Ask for identity.key_challenge() anew and seal the key to what it answers.",
         ),
         Reason::FieldNotAllowed => (
             ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -218,6 +228,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             ERRCODE_DATA_CORRUPTED,
             "a stored field does not open",
             "The ciphertext was damaged, or moved here from elsewhere. Keep the row as it is and look into it.",
+        ),
+        Reason::KeyCheck => (
+            ERRCODE_DATA_CORRUPTED,
+            "this is not the key that the keyring names",
+            "Nothing was loaded. Find out which key the key service unwrapped: what it would encrypt or chain, nobody could open or verify later.",
         ),
         Reason::Chain => (
             ERRCODE_DATA_CORRUPTED,

@@ -27,6 +27,9 @@ pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_00
 /// How long rows of the log are kept, in minutes. Sighup, and what the anchors are locked for: whoever runs SQL must not be able to shorten what can be
 /// asked of the past.
 pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTES_PER_DAY);
+/// How old a row may be that no anchor covers before reads are refused, in minutes; 0 is never. Sighup: a session that could lengthen it could go on
+/// reading while what it leaves behind can still be rewritten unseen. A day is long enough to mend what anchors, and short enough that somebody does.
+pub static MAX_ANCHOR_LAG: GucSetting<i32> = GucSetting::<i32>::new(MINUTES_PER_DAY);
 /// How long backups are kept, in minutes: what a receipt promises about them. Sighup: whoever runs SQL must not be able to promise what the backups do not
 /// keep. The server cannot see them, so this is a statement of whoever runs it; longer is weaker, since what was erased lies there for longer.
 pub static BACKUP_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * MINUTES_PER_DAY);
@@ -37,7 +40,13 @@ pub static BIOMETRIC_CLASSIFICATIONS: GucSetting<bool> = GucSetting::<bool>::new
 /// who runs SQL may say where that is.
 pub static BIOMETRIC_DIRECTORY: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
+/// The worker's X25519 public key, in hex: only what this one seals is taken as a key. Postmaster and empty: whoever runs SQL must not be able to say whose
+/// keys the vault encrypts with.
+pub static WORKER_PUBLIC_KEY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
 const MINUTES_PER_DAY: i32 = 1440;
+/// Ten years: beyond that the setting means "off", and there is a word for that.
+const LONGEST_ANCHOR_LAG: i32 = 3653 * MINUTES_PER_DAY;
 
 /// The words of `purpose_approval`, as the setting has them.
 #[derive(Clone, Copy, PostgresGucEnum)]
@@ -125,6 +134,16 @@ pub fn define() {
         GucFlags::UNIT_MIN,
     );
     GucRegistry::define_int_guc(
+        c"identity_pgx.max_anchor_lag",
+        c"How old a row of the log may be that no anchor covers before reads are refused; 0: reads go on.",
+        c"Making it longer, or turning it off, is recorded as a weakening.",
+        &MAX_ANCHOR_LAG,
+        0,
+        LONGEST_ANCHOR_LAG,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_int_guc(
         c"identity_pgx.backup_retention",
         c"How long backups of this database are kept, archived WAL included.",
         c"Receipts of erasures say until when a backup may hold a residue. Making it longer is recorded as a weakening.",
@@ -150,12 +169,20 @@ pub fn define() {
         GucContext::Postmaster,
         GucFlags::default(),
     );
+    GucRegistry::define_string_guc(
+        c"identity_pgx.worker_public_key",
+        c"Public key of the worker that brings the keys: X25519, 64 hexadecimal digits; empty: nobody does.",
+        c"anchor-worker new-key makes the pair. With another key here, what a captured login of the worker seals does not open.",
+        &WORKER_PUBLIC_KEY,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
     // SAFETY: the prefix is a constant C string; PostgreSQL copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"identity_pgx".as_ptr()) };
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 10];
+pub type Settings = [(&'static str, String); 12];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
@@ -170,6 +197,7 @@ pub fn effective() -> Settings {
         ("biometric_directory", biometric_directory()),
         ("database", database()),
         ("log_retention", format!("{}min", LOG_RETENTION.get())),
+        ("max_anchor_lag", format!("{}min", MAX_ANCHOR_LAG.get())),
         (
             "purpose_approval",
             PURPOSE_APPROVAL.get().policy().as_str().to_owned(),
@@ -180,6 +208,7 @@ pub fn effective() -> Settings {
             "service_daily_ceiling",
             SERVICE_DAILY_CEILING.get().to_string(),
         ),
+        ("worker_public_key", text(&WORKER_PUBLIC_KEY)),
     ]
 }
 
@@ -196,10 +225,13 @@ pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
     let strength = |value: &str| match (name, value) {
         ("require_mtls", "off")
         | ("allow_dev_keys" | "biometric_classifications", "on")
-        | ("purpose_approval", "none") => 0,
+        | ("purpose_approval", "none")
+        | ("max_anchor_lag", "0min") => 0,
         ("purpose_approval", "sensitive") => 1,
         ("log_retention", kept) => minutes(kept).unwrap_or(i64::MIN),
         ("backup_retention", kept) => -minutes(kept).unwrap_or(i64::MAX),
+        // Positive: what is off is weaker than any length.
+        ("max_anchor_lag", lag) => i64::MAX - minutes(lag).unwrap_or(0),
         ("service_daily_ceiling", ceiling) => -ceiling.parse::<i64>().unwrap_or(i64::MAX),
         _ => 2,
     };
@@ -217,16 +249,35 @@ fn minutes(setting: &str) -> Option<i64> {
 
 /// The name of the database served.
 pub fn database() -> String {
-    DATABASE
-        .get()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    text(&DATABASE)
 }
 
 /// The directory of uploads that are ours to destroy, as it was written; empty if there is none.
 pub fn biometric_directory() -> String {
-    BIOMETRIC_DIRECTORY
+    text(&BIOMETRIC_DIRECTORY)
+}
+
+/// The worker's public key; `None` if there is none, or what stands there is none.
+pub fn worker_public_key() -> Option<[u8; 32]> {
+    let text = text(&WORKER_PUBLIC_KEY);
+    let digits = text
+        .chars()
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        })
+        .collect::<Option<Vec<_>>>()?;
+    let (pairs, []) = digits.as_chunks::<2>() else {
+        return None;
+    };
+    let bytes = pairs.iter().map(|[high, low]| high << 4 | low);
+    bytes.collect::<Vec<_>>().try_into().ok()
+}
+
+fn text(setting: &GucSetting<Option<CString>>) -> String {
+    setting
         .get()
-        .map(|path| path.to_string_lossy().into_owned())
+        .map(|text| text.to_string_lossy().into_owned())
         .unwrap_or_default()
 }

@@ -8,7 +8,8 @@ use crate::answer::{Rows as Answer, timestamp, value};
 use crate::biometric::files;
 use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
-use crate::ledger::{guards, partitions, progress};
+use crate::ledger::progress::{self, Progress};
+use crate::ledger::{guards, lag, partitions};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
@@ -126,6 +127,7 @@ fn fill(report: &mut Report) {
                 .then_some("development keys are public: no real person's data may lie here"),
         );
     }
+    rotations(report);
     report.check(
         "key memory",
         region::protected(),
@@ -208,6 +210,23 @@ fn fill(report: &mut Report) {
     );
     let logging = STATEMENT_LOGGING.run(&mut []).get(0, 1).unwrap_or(true);
     report.check("server log", !logging, ("no parameters", "parameters of other statements"), "set log_parameter_max_length = 0: a wrapper's first call is logged before it reaches identity_pgx");
+}
+
+fn rotations(report: &mut Report) {
+    let gauges = keys::status::gauges();
+    let due = gauges.overdue.map(|(kind, _)| kind.as_str());
+    report.line(
+        "key rotation",
+        &due.map_or_else(|| String::from("not due"), |kind| format!("{kind} is due")),
+        gauges.overdue.and_then(|(_, since)| timestamp(since)),
+        due.map(|_| "keys are rotated every 90 days: identity.key_rotate(kind)"),
+    );
+    report.line(
+        "reencryption",
+        &format!("{} subjects under an older key", gauges.waiting),
+        None,
+        (gauges.waiting > 0).then_some("the worker calls identity.reencrypt() until none is left"),
+    );
 }
 
 /// An erasure that is not scrubbed for this long waits for somebody.
@@ -319,15 +338,32 @@ fn ledger(report: &mut Report) {
         late(progress.unsealed.oldest)
             .then_some("rows wait for more than an hour: identity.ledger_seal() belongs into a job that runs every 10 minutes"),
     );
-    // No hint: nothing in this version anchors.
+    anchors(report, &progress);
+}
+
+fn anchors(report: &mut Report, progress: &Progress) {
     let anchored = match progress.anchored_at {
         Some(_) => format!("{} rows since", progress.unanchored.rows),
         None => String::from("nothing is anchored"),
+    };
+    let now = clock::now();
+    let hint = if lag::stale(now + clock::UNIX_EPOCH_MICROS) {
+        Some("reads are refused: look into the log of the anchor-worker")
+    } else if progress.anchored_at.is_some() && progress.locked_until.is_none_or(|end| end <= now) {
+        Some("the newest anchor is not locked: whoever can write to its store can take it back")
+    } else {
+        None
     };
     report.line(
         "anchor age",
         &anchored,
         progress.unanchored.oldest.and_then(timestamp),
-        None,
+        hint,
+    );
+    report.check(
+        "anchor lag",
+        gucs::MAX_ANCHOR_LAG.get() != 0,
+        ("limited", "off"),
+        "identity_pgx.max_anchor_lag is 0: reads go on however long rows wait for an anchor",
     );
 }

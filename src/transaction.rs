@@ -8,6 +8,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::backend_local::BackendLocal;
+use crate::keys::pending;
+use crate::ledger::lag;
 use crate::recorder::{queue, slots};
 use crate::{error, lane};
 
@@ -60,12 +62,16 @@ unsafe extern "C-unwind" fn transaction_ends(
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             lane::commit();
+            lag::commit();
             queue::release();
+            pending::commit();
             reset();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             lane::abort();
+            lag::abort();
             queue::surrender();
+            pending::abort();
             reset();
         }
         _ => {}
@@ -83,10 +89,13 @@ unsafe extern "C-unwind" fn subtransaction_ends(
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
             lane::commit_subtransaction(child, parent);
             queue::commit_subtransaction(child, parent);
+            pending::commit_subtransaction(child, parent);
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             lane::abort_subtransaction(child);
+            lag::abort_subtransaction();
             queue::abort_subtransaction(child);
+            pending::abort_subtransaction(child);
         }
         _ => {}
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cli.rs` | the arguments |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
-//! | `connect/` | a connection to a database that is not trusted |
+//! | `verify/anchors/` | what lies in the store of anchors, and whether the database is what was anchored |
 //! | `verify/bundle.rs` | proofs in files, checked offline |
 //! | `verify/database/` | the log and the ledger of a database, read row by row |
 //!
@@ -21,7 +21,6 @@
 )]
 
 mod cli;
-mod connect;
 mod report;
 mod verify;
 
@@ -40,6 +39,7 @@ fn run() -> ExitCode {
     // clap ends the process with 2 for arguments it does not understand: nothing was checked.
     let Command::Verify(command) = Cli::parse().command;
     let (report, json) = match command {
+        Verify::Anchors(arguments) => (verify::anchors::run(&arguments), arguments.json),
         Verify::Bundle(arguments) => (verify::bundle::run(&arguments), arguments.json),
         Verify::Database(arguments) => (verify::database::run(&arguments), arguments.json),
     };

@@ -19,9 +19,9 @@ use crate::{bucket, gucs, json};
 sql_function!(biometric_classify, pg_finfo_biometric_classify, run);
 
 static CLASSIFY: Statement = Statement::write(
-    c"UPDATE identity.subjects SET biometric_classifications_ct = $2, updated_at = $3, generation = generation + 1
+    c"UPDATE identity.subjects SET biometric_classifications_ct = $2, updated_at = $3, generation = generation + 1, dek_version = LEAST(dek_version, $4)
        WHERE candidate_id = $1 RETURNING generation",
-    &[pg_sys::UUIDOID, pg_sys::BYTEAOID, pg_sys::TIMESTAMPTZOID],
+    &[pg_sys::UUIDOID, pg_sys::BYTEAOID, pg_sys::TIMESTAMPTZOID, pg_sys::INT4OID],
 );
 
 fn run(arguments: Arguments) -> pg_sys::Datum {
@@ -78,6 +78,7 @@ fn classify(call: &mut Call, keys: &Keys, candidate: &[u8; 16], classifications:
             bind(pgrx::Uuid::from_bytes(*candidate)),
             bind(sealed),
             Some(pg_sys::Datum::from(now)),
+            i32::try_from(keys.dek.version()).ok().and_then(bind),
         ])
         .get(0, 1)
         .unwrap_or_else(|| call.refuse(Reason::SubjectUnavailable));

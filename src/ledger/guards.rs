@@ -12,7 +12,7 @@ static UNGUARDED: Statement = Statement::read(
           UNION ALL
           SELECT ('identity.' || t.name)::pg_catalog.regclass::pg_catalog.oid, t.append_only
             FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
-                         ('installation', false), ('settings_history', true), ('keyring', false), ('caller_revocations', true),
+                         ('installation', false), ('settings_history', true), ('keyring', true), ('key_history', true), ('caller_revocations', true),
                          ('erasure_requests', true), ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),
@@ -28,7 +28,7 @@ static UNGUARDED: Statement = Statement::read(
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'append_only' AND t.tgenabled = 'A')
           OR c.relname = 'purpose_versions' AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'supersede_only' AND t.tgenabled = 'A')
-          OR c.relname = 'erasure_requests' AND NOT EXISTS (
+          OR c.relname IN ('erasure_requests', 'keyring') AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'forward_only' AND t.tgenabled = 'A')
           OR c.relname = 'retention_policies' AND (
                 SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname IN ('checked', 'recorded') AND t.tgenabled = 'A') <> 2

@@ -25,7 +25,7 @@ static UPDATE: Statement = Statement::write(
     c"UPDATE identity.subjects
          SET name_ct = COALESCE($2, name_ct), email_ct = COALESCE($3, email_ct), phone_ct = COALESCE($4, phone_ct),
              address_ct = COALESCE($5, address_ct), ssn_ct = COALESCE($6, ssn_ct), dob_ct = COALESCE($7, dob_ct),
-             dek_version = $8, vertical = COALESCE($9, vertical), consent_status = COALESCE($10, consent_status),
+             dek_version = LEAST(dek_version, $8), vertical = COALESCE($9, vertical), consent_status = COALESCE($10, consent_status),
              consent_version = CASE WHEN $10 IS NULL THEN consent_version END, consent_valid_until = CASE WHEN $10 IS NULL THEN consent_valid_until END,
              consent_withdrawn_at = CASE WHEN $10 = 'withdrawn' THEN $11 ELSE consent_withdrawn_at END,
              generation = generation + 1, updated_at = $11

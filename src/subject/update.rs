@@ -24,13 +24,13 @@ static SUBJECT: Statement = Statement::read(
     &[pg_sys::UUIDOID],
 );
 
-/// The bits of $8 are the fields to set, in the order of `Field`.
+/// The bits of $8 are the fields to set, in the order of `Field`. The other fields stay with the key they have: `dek_version` is the oldest of a subject.
 static UPDATE: Statement = Statement::write(
     c"UPDATE identity.subjects
          SET name_ct = CASE WHEN $8 & 1 <> 0 THEN $2 ELSE name_ct END, email_ct = CASE WHEN $8 & 2 <> 0 THEN $3 ELSE email_ct END,
              phone_ct = CASE WHEN $8 & 4 <> 0 THEN $4 ELSE phone_ct END, address_ct = CASE WHEN $8 & 8 <> 0 THEN $5 ELSE address_ct END,
              ssn_ct = CASE WHEN $8 & 16 <> 0 THEN $6 ELSE ssn_ct END, dob_ct = CASE WHEN $8 & 32 <> 0 THEN $7 ELSE dob_ct END,
-             dek_version = $9, generation = generation + 1, updated_at = $10
+             dek_version = LEAST(dek_version, $9), generation = generation + 1, updated_at = $10
        WHERE candidate_id = $1 RETURNING generation",
     &[
         pg_sys::UUIDOID, pg_sys::BYTEAOID, pg_sys::BYTEAOID, pg_sys::BYTEAOID, pg_sys::BYTEAOID, pg_sys::BYTEAOID, pg_sys::BYTEAOID, pg_sys::INT4OID,
@@ -41,6 +41,7 @@ static UPDATE: Statement = Statement::write(
 fn run(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::Update);
     let keys = call.admit_to_purpose();
+    call.admit_anchored();
     let candidate = uuid(call.required(arguments.datum(0)));
     call.entry.candidate = Some(candidate);
     let token: &str = call.required(arguments.get(1));

@@ -7,8 +7,10 @@ import pytest
 
 import independent
 import ledger
+from ceph import Ceph
 from cluster import Cluster, destroy_all, logs
 from forget import App
+from ministack import Ministack
 from vault import Vault
 
 
@@ -139,6 +141,25 @@ def moved(vault):
     for place, times in before.items():
         unguarded("%s", "%s", (*times, *place))
     vault.verify()
+
+
+@pytest.fixture(scope="session")
+def ceph():
+    service = Ceph()
+    try:
+        yield service.start()
+    finally:
+        service.destroy()
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory):
+    with open(tmp_path_factory.mktemp("ministack") / "log", "wb") as log:
+        service = Ministack(log)
+        try:
+            yield service
+        finally:
+            service.destroy()
 
 
 @pytest.fixture

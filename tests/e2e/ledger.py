@@ -19,9 +19,9 @@ def seal(vault, **kwargs) -> tuple[int, bytes]:
         return worker.execute(SEAL).fetchone()
 
 
-def check(vault) -> None:
+def check(vault, chain_keys: dict[int, bytes] | None = None) -> None:
     """The tables are what this file makes of the log; so is what the functions say of them."""
-    tree = recomputed(vault)
+    tree = recomputed(vault, chain_keys)
     now = checkpoint(vault)
     assert (now.size, now.root) == (len(tree), root(tree))
     assert sorted(vault.sql("SELECT level, index FROM identity.ledger_nodes"), key=lambda n: tuple(n.values())) == [

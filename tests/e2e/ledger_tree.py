@@ -82,21 +82,21 @@ def consistent(old: int, new: int, path: list[bytes], old_root: bytes, new_root:
 
 
 # -- our formats ------------------------------------------------------------
-def _salt(tag: bytes, installation: bytes, number: int) -> bytes:
+def _salt(tag: bytes, installation: bytes, number: int, key: bytes | None) -> bytes:
     message = formats.lp(tag) + installation + struct.pack(">q", number)
-    return hmac.new(formats.development_key("chain"), message, hashlib.sha256).digest()[:16]
+    return hmac.new(key or formats.development_key("chain"), message, hashlib.sha256).digest()[:16]
 
 
-def row_salt(installation: bytes, access_id: int) -> bytes:
-    return _salt(b"identity_pgx/salt/v1", installation, access_id)
+def row_salt(installation: bytes, access_id: int, key: bytes | None = None) -> bytes:
+    return _salt(b"identity_pgx/salt/v1", installation, access_id, key)
 
 
-def seal_salt(installation: bytes, leaf_index: int) -> bytes:
-    return _salt(b"identity_pgx/seal-salt/v1", installation, leaf_index)
+def seal_salt(installation: bytes, leaf_index: int, key: bytes | None = None) -> bytes:
+    return _salt(b"identity_pgx/seal-salt/v1", installation, leaf_index, key)
 
 
-def row_hash(installation: bytes, row: dict) -> bytes:
-    return leaf_hash(row_salt(installation, row["access_id"]), formats.leaf(row))
+def row_hash(installation: bytes, row: dict, chain_keys: dict[int, bytes]) -> bytes:
+    return leaf_hash(row_salt(installation, row["access_id"], chain_keys.get(row["chain_version"])), formats.leaf(row))
 
 
 def lane_heads(heads: dict[int, tuple[int, bytes]]) -> bytes:
@@ -168,8 +168,10 @@ def month(row: dict) -> str:
     return row["accessed_at"].astimezone(formats.timezone.utc).isoformat()[MONTH]
 
 
-def recomputed(vault) -> list[bytes]:
-    """The leaf hashes of the tree as it must be, from the log and the seals; what else the ledger's tables hold is compared on the way."""
+def recomputed(vault, chain_keys: dict[int, bytes] | None = None) -> list[bytes]:
+    """The leaf hashes of the tree as it must be, from the log and the seals; what else the ledger's tables hold is compared on the way. Without
+    chain keys, by their versions, the log is chained with the development key."""
+    chain_keys, provider = chain_keys or {}, "vault" if chain_keys else "development"
     installation = vault.sql("SELECT installation_id FROM identity.installation")[0]["installation_id"].bytes
     rows = vault.sql("SELECT * FROM identity.pii_access_log ORDER BY access_id")
     heads: dict[int, tuple[int, bytes]] = {}
@@ -188,7 +190,7 @@ def recomputed(vault) -> list[bytes]:
                 own = row["chain_kind"] == "merkle"
                 batches.setdefault(month(row), ([], []))[own].append(row)
                 if own:
-                    tree.append(row_hash(installation, row))
+                    tree.append(row_hash(installation, row, chain_keys))
                     ids.append(row["access_id"])
         seals = vault.sql("SELECT * FROM identity.ledger_seals WHERE cut = %s ORDER BY leaf_index", (cut,))
         assert [seal["partition"] for seal in seals] == sorted(batches)
@@ -196,19 +198,19 @@ def recomputed(vault) -> list[bytes]:
         batch_number += len(seals)
         for seal in seals:
             folded, own = batches[seal["partition"]]
-            hashes = [row_hash(installation, row) for row in folded]
+            hashes = [row_hash(installation, row, chain_keys) for row in folded]
             leaf = json.loads(seal["leaf"])
             assert formats.jcs(leaf).decode() == seal["leaf"]
             assert seal["leaf_index"] == len(tree) and bytes(seal["batch_root"]) == root(hashes)
             expected = {
                 "schema": "identity_pgx/seal/v1", "batch": str(seal["batch"]), "batch_root": root(hashes).hex(), "batch_rows": str(len(folded)),
-                "chain_version": "1", "cut": str(cut), "keys": "development", "lane_heads": lane_heads(heads).hex(), "merkle_rows": str(len(own)),
+                "chain_version": leaf["chain_version"] if chain_keys else "1", "cut": str(cut), "keys": provider, "lane_heads": lane_heads(heads).hex(), "merkle_rows": str(len(own)),
                 "partition": seal["partition"], "sealed_at": formats.leaf_value(seal["sealed_at"]),
             }
             assert {name: leaf[name] for name in expected} == expected
             assert set(leaf) - set(expected) == {"lsn", "settings", "system_identifier", "timeline"}
             check_tiles(vault, seal["batch"], [row["access_id"] for row in folded], hashes)
-            tree.append(leaf_hash(seal_salt(installation, len(tree)), seal["leaf"].encode()))
+            tree.append(leaf_hash(seal_salt(installation, len(tree), chain_keys.get(int(leaf["chain_version"]))), seal["leaf"].encode()))
             ids.append(None)
     assert [row["access_id"] for row in vault.sql("SELECT access_id FROM identity.ledger_leaves ORDER BY leaf_index")] == ids
     return tree

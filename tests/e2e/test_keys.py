@@ -164,6 +164,7 @@ def test_false_check_value_refuses_to_unlock(own):
     with own.connect(own.worker) as worker:
         worker.execute("SELECT identity.key_wipe_all()")
         own.sql("CREATE TEMP TABLE keep AS SELECT kind, check_value FROM identity.keyring")
+        own.sql("ALTER TABLE identity.keyring DISABLE TRIGGER forward_only")
         own.sql("UPDATE identity.keyring SET check_value = sha256(check_value) WHERE kind = 'dek'")
         try:
             with pytest.raises(psycopg.Error):
@@ -173,6 +174,7 @@ def test_false_check_value_refuses_to_unlock(own):
             assert reason_of(caught.value) == ("55000", "locked")
         finally:
             own.sql("UPDATE identity.keyring k SET check_value = keep.check_value FROM keep WHERE keep.kind = k.kind")
+            own.sql("ALTER TABLE identity.keyring ENABLE ALWAYS TRIGGER forward_only")
             worker.execute("SELECT identity.dev_unlock()")
 
 

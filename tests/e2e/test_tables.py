@@ -12,6 +12,9 @@ POLICY_TABLES = {  # no subject is named there
     "purpose_versions",
     "purpose_revocations",
     "settings_history",
+    "keyring",
+    "key_history",
+    "key_rotations",
     "consent_versions",
     "caller_revocations",
     "volume_notices",
@@ -26,6 +29,12 @@ POLICY_TABLES = {  # no subject is named there
 QUEUES = {  # who waits for a review, and nothing else of a subject; and requests, which name nobody
     "vertical_review_queue": {"identity_reviewer", "identity_auditor"},
     "erasure_queue": {"identity_worker", "identity_auditor", "identity_legal"},
+}
+KEYS = {  # which keys there are, wrapped, and what became of them: the worker has them unwrapped, for this installation and no other
+    "installation": {"identity_worker"},
+    "keyring": {"identity_worker", "identity_auditor"},
+    "key_history": {"identity_worker", "identity_auditor"},
+    "key_rotations": {"identity_worker", "identity_auditor"},
 }
 
 
@@ -70,7 +79,7 @@ def test_no_role_reads_a_table_by_select_copy_or_cursor(vault, group):
             ):
                 if allowed(conn, query):
                     open_tables.add(table)
-    assert open_tables <= POLICY_TABLES | {queue for queue, readers in QUEUES.items() if group in readers}
+    assert open_tables <= POLICY_TABLES | {table for table, readers in (QUEUES | KEYS).items() if group in readers}
     if group in ("nobody", "identity_gateway", "identity_zone_onbox", "identity_zone_cloud"):
         assert not open_tables
 

@@ -1,5 +1,6 @@
 //! Keys that cannot be printed, cloned or serialized, and the values that tell a wrong key.
 
+use subtle::ConstantTimeEq;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::framing::{Hash, hmac_sha256, length};
@@ -12,6 +13,10 @@ words! {
         Dek = "dek",
         /// MAC chain: [`ChainKey`].
         Chain = "chain",
+        /// Blind indexes. It can be brought and rotated; what uses it comes with a later version.
+        Index = "index",
+        /// Signatures of answers. It can be brought and rotated; what uses it comes with a later version.
+        Signing = "signing",
     }
 }
 
@@ -138,4 +143,10 @@ pub fn check_value(kind: KeyKind, version: u32, bytes: &[u8; 32]) -> [u8; 32] {
 pub fn development_key(kind: KeyKind) -> Zeroizing<[u8; 32]> {
     let hash = Hash::tagged("identity_pgx/development-key/v1").lp(kind.as_str().as_bytes());
     Zeroizing::new(hash.finish())
+}
+
+/// Whether these are the bytes of the key with this [`check_value`]; in constant time.
+#[must_use]
+pub fn is_key(kind: KeyKind, version: u32, bytes: &[u8; 32], expected: &[u8]) -> bool {
+    check_value(kind, version, bytes).ct_eq(expected).into()
 }

@@ -12,6 +12,7 @@
 //! | [`decision`] | may this call read these fields? |
 //! | [`approval`] | does a purpose version need a second person? |
 //! | [`key`] | keys that cannot be printed or cloned, and their check values |
+//! | [`sealing`] | a key on its way into one run of one database |
 //! | [`envelope`], [`context`] | one encrypted field; where it belongs |
 //! | [`leaf`] | the canonical bytes of one access row |
 //! | [`chain`] | the MAC chain of a lane, and its verification |
@@ -63,6 +64,7 @@ pub mod reason;
 pub mod replay;
 pub mod salt;
 pub mod seal_leaf;
+pub mod sealing;
 pub mod text;
 pub mod tile;
 pub mod trace;
@@ -88,7 +90,7 @@ pub use envelope::{
     key_version, open, seal,
 };
 pub use field::{Field, FieldSet};
-pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key};
+pub use key::{ChainKey, DataKey, KeyKind, check_value, development_key, is_key};
 pub use leaf::{AccessRow, MAX_LANE, MAX_SEQ, access_id};
 pub use merkle::{Frontier, Nodes, leaf_hash, node_hash};
 pub use note::VerifierKey;
@@ -99,6 +101,6 @@ pub use seal_leaf::{LaneHeads, SealLeaf};
 pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
-    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, Membership, Outcome,
-    Route, Vertical, Zone,
+    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, KeyState,
+    Membership, Outcome, RotationReason, Route, Vertical, Zone,
 };

@@ -15,6 +15,8 @@ words! {
         Locked = "locked",
         /// The recorder does not run.
         RecorderDown = "recorder_down",
+        /// Rows have waited for an anchor for longer than `max_anchor_lag`.
+        AnchorStale = "anchor_stale",
         /// PREPARE TRANSACTION after a read.
         PreparedTransaction = "prepared_transaction",
         /// A row of the log that no seal has taken in yet.
@@ -27,6 +29,8 @@ words! {
         ReadOnly = "read_only",
         /// Neither a Unix socket nor TLS with a verified client certificate.
         Transport = "transport",
+        /// What was handed in was not sealed or signed by whom it had to be.
+        Signature = "signature",
         /// A field that the purpose does not allow.
         FieldNotAllowed = "field_not_allowed",
         /// The caller is not among the purpose's roles.
@@ -77,6 +81,8 @@ words! {
         AuditUnwritable = "audit_unwritable",
         /// A stored ciphertext does not open.
         Ciphertext = "ciphertext",
+        /// A key is not the one that the keyring names.
+        KeyCheck = "key_check",
         /// The chain of a lane does not continue.
         Chain = "chain",
     }

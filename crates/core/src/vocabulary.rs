@@ -234,10 +234,20 @@ words! {
         KeyUnlock = "key_unlock",
         /// Keys were wiped.
         KeyWipe = "key_wipe",
+        /// A key was entered in the keyring.
+        KeyEnrol = "key_enrol",
+        /// A key of the keyring was wrapped anew.
+        KeyRewrap = "key_rewrap",
+        /// Another key of its kind is used from here on.
+        KeyRotation = "key_rotation",
+        /// Nothing refers to a key any more.
+        KeyRetire = "key_retire",
         /// A start or reload with other settings.
         SettingsChange = "settings_change",
         /// A month of the log was dropped because its time was over.
         LogExpire = "log_expire",
+        /// A signed checkpoint that lies outside was recorded.
+        Anchor = "anchor",
         /// Somebody asked that a subject be erased.
         ErasureRequest = "erasure_request",
         /// A subject was erased.
@@ -256,5 +266,33 @@ words! {
         ForgetRegister = "forget_register",
         /// It no longer is.
         ForgetUnregister = "forget_unregister",
+    }
+}
+
+words! {
+    /// Why a key was rotated.
+    pub enum RotationReason : as_str {
+        /// Its time had come.
+        Scheduled = "scheduled",
+        /// Somebody may know it.
+        Compromise = "compromise",
+        /// Credentials that reach it were lost.
+        CredLoss = "cred_loss",
+        /// The one before is lost.
+        Recovery = "recovery",
+    }
+}
+
+words! {
+    /// How far a key of the keyring has come.
+    pub enum KeyState : as_str {
+        /// There, and not yet in use.
+        Enrolled = "enrolled",
+        /// The one to encrypt, chain or sign with.
+        Active = "active",
+        /// Still opens and verifies what it made.
+        VerifyOnly = "verify_only",
+        /// Nothing refers to it any more.
+        Retired = "retired",
     }
 }

@@ -50,7 +50,7 @@ mod tests {
     use crate::text::Kind;
     use crate::{
         AccessorKind, ApprovalPolicy, AuthTier, ChainKind, ConsentKind, ConsentStatus, Field,
-        Outcome, Reason, Route, Vertical, Zone,
+        KeyState, Outcome, Reason, RotationReason, Route, Vertical, Zone,
     };
 
     macro_rules! round_trip {
@@ -74,8 +74,9 @@ mod tests {
         round_trip!(
             Field.name: 6, Vertical.as_str: 5, Route.as_str: 2, ConsentStatus.as_str: 5,
             Zone.as_str: 3, AuthTier.as_str: 2, Outcome.as_str: 3, ChainKind.as_str: 2,
-            AccessorKind.as_str: 30, Reason.code: 37, KeyKind.as_str: 2,
+            AccessorKind.as_str: 34, Reason.code: 39, KeyKind.as_str: 4,
             ConsentKind.as_str: 3, ApprovalPolicy.as_str: 3, Kind.as_str: 4,
+            RotationReason.as_str: 4, KeyState.as_str: 4,
         );
     }
 }

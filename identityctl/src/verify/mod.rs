@@ -1,5 +1,6 @@
 //! `identityctl verify`.
 
+pub mod anchors;
 pub mod bundle;
 pub mod database;
 mod file;

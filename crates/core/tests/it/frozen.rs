@@ -23,6 +23,7 @@ fn keys_agree() {
                 let key = ChainKey::new(v.version, &key);
                 (key.check_value(), key.version())
             }
+            KeyKind::Index | KeyKind::Signing => (check_value(kind, v.version, &key), v.version),
         };
         assert_eq!((hex(&own), version), (v.check_value, v.version));
     }

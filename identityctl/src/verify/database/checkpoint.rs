@@ -8,9 +8,9 @@ use identity_core::note::{MAX_NOTE_BYTES, NoteError, VerifierKey};
 use identity_core::replay::Summary;
 
 use super::store::Database;
-use crate::connect::Failure;
 use crate::report::Report;
 use crate::verify::file;
+use identity_connect::Failure;
 
 /// Reads a checkpoint. One that does not verify is no reason to look at the database.
 pub fn read(

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::query::{Parameters, for_each, prepare};
 use super::value::{Array, Moment, Natural, Value, get, get_nullable};
-use crate::connect::Failure;
+use identity_connect::Failure;
 
 /// A tile is full with 256 hashes; one more shows that there are too many.
 const MAX_TILE_ENTRIES: usize = 257;

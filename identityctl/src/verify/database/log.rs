@@ -14,7 +14,7 @@ use super::columns;
 use super::query::{for_each, prepare};
 use super::salts::Salts;
 use super::value::get;
-use crate::connect::Failure;
+use identity_connect::Failure;
 
 /// Rows that wait to be asked for, in all lanes together; and as many that wait for their salts.
 const MAX_WAITING: usize = 40_000;

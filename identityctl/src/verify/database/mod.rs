@@ -7,14 +7,15 @@ mod checkpoint;
 mod columns;
 mod ledger;
 mod log;
-mod query;
+pub(super) mod query;
 mod salts;
 mod shape;
 mod store;
-mod value;
+pub(super) mod value;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use identity_connect::{Failure, Options};
 use identity_core::checkpoint::Checkpoint;
 use identity_core::replay::{Check, Context, Summary, replay};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,12 +24,17 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::cli;
-use crate::connect::{self, Failure, Options};
 use crate::report::Report;
 use ledger::Ledger;
 use log::Log;
 use salts::Salts;
 use store::Database;
+
+/// What a session begins with. `row_security = off` makes a table whose rows a policy would hide an error, not an empty table. Tables are
+/// read a stretch at a time, each by its index: a planner that thinks a table small would read all of it each time.
+const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET default_transaction_read_only = on; \
+                       SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET jit = off; \
+                       SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off";
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -56,8 +62,8 @@ fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure>
     };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| Failure::from("no runtime could be started"))?;
-    let reader = runtime.block_on(connect::open(&options))?;
-    let salter = runtime.block_on(connect::open(&options))?;
+    let reader = runtime.block_on(identity_connect::open(&options, SESSION))?;
+    let salter = runtime.block_on(identity_connect::open(&options, SESSION))?;
     let audited = audit(
         &runtime,
         &reader.client,
@@ -184,7 +190,7 @@ fn good(check: Check, summary: &Summary, expired: usize) -> String {
     }
 }
 
-async fn installation(client: &Client) -> Result<[u8; 16], Failure> {
+pub(super) async fn installation(client: &Client) -> Result<[u8; 16], Failure> {
     let sql = "SELECT installation_id FROM ONLY identity.installation LIMIT 2";
     let statement = query::prepare(client, sql, &[Type::UUID]).await?;
     let rows = client.query(&statement, &[]).await?;

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
-use crate::connect::Failure;
+use identity_connect::Failure;
 
 /// What a statement is bound to.
 pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

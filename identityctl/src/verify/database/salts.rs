@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::query::prepare;
 use super::value::{Array, Value, get};
-use crate::connect::Failure;
+use identity_connect::Failure;
 
 pub type Salt = [u8; 16];
 

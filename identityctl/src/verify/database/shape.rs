@@ -7,8 +7,8 @@ use tokio_postgres::types::Type;
 
 use super::query::{for_each, prepare};
 use super::value::get;
-use crate::connect::Failure;
 use crate::report::Report;
+use identity_connect::Failure;
 
 /// The log, and what else is read, with the kind that each must have.
 const TABLES: [(&str, &str); 9] = [

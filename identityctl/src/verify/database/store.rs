@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::ledger::Ledger;
 use super::log::Log;
 use super::salts::Salts;
-use crate::connect::Failure;
+use identity_connect::Failure;
 
 /// How often the progress is told.
 const ROWS_BETWEEN_TICKS: u64 = 4096;

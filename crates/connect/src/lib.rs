@@ -1,21 +1,33 @@
 //! A connection to a database that is not trusted: over a Unix socket, or TLS with a verified server certificate, and never a
-//! message larger than [`bounded::MAX_MESSAGE_BYTES`].
+//! message larger than 4 MiB. What `identityctl` and `anchor-worker` share.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 mod bounded;
 mod options;
 mod tls;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Connection, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 
 use bounded::Bounded;
 pub use options::Options;
@@ -23,12 +35,6 @@ pub use options::Options;
 /// How long connecting may take, unless `connect_timeout` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What every session begins with. `row_security = off` makes a table whose rows a policy would hide an error, not an empty table. Tables are
-/// read a stretch at a time, each by its index: a planner that thinks a table small would read all of it each time.
-const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET default_transaction_read_only = on; \
-                       SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET jit = off; \
-                       SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off";
 
 /// Why something could not be looked at. The text is for people; it may hold what a server said.
 #[derive(Debug)]
@@ -86,18 +92,27 @@ impl Session {
     }
 }
 
-/// Opens a session and closes it to hidden rows, writes and other schemas.
-pub async fn open(options: &Options) -> Result<Session, Failure> {
+/// Opens a session, which begins with `settings`: SQL that closes it to whatever its user does not mean to do.
+pub async fn open(options: &Options, settings: &str) -> Result<Session, Failure> {
+    open_waking(options, settings, Arc::default()).await
+}
+
+/// The same, and `wake` is told of each notification (of whatever the settings LISTEN to) and of the end of the connection.
+pub async fn open_waking(
+    options: &Options,
+    settings: &str,
+    wake: Arc<Notify>,
+) -> Result<Session, Failure> {
     let limit = options.config.get_connect_timeout();
     let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
-    let session = tokio::time::timeout(limit, connect(options))
+    let session = tokio::time::timeout(limit, connect(options, wake))
         .await
         .map_err(|_| Failure::from("connecting took too long"))??;
-    session.client.batch_execute(SESSION).await?;
+    session.client.batch_execute(settings).await?;
     Ok(session)
 }
 
-async fn connect(options: &Options) -> Result<Session, Failure> {
+async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Failure> {
     let mut config = options.config.clone();
     let port = options.config.get_ports().first().copied().unwrap_or(5432);
     match options.config.get_hosts() {
@@ -107,38 +122,65 @@ async fn connect(options: &Options) -> Result<Session, Failure> {
             let socket = socket.map_err(|error| unreachable(&path.display(), &error))?;
             let socket = Bounded::new(socket);
             config.ssl_mode(SslMode::Disable);
-            start(config.connect_raw(socket, NoTls)).await
+            start(config.connect_raw(socket, NoTls), wake).await
         }
         [Host::Tcp(name)] => {
             let socket = match options.config.get_hostaddrs() {
                 [] => TcpStream::connect((name.as_str(), port)).await,
                 [address] => TcpStream::connect((*address, port)).await,
-                _ => return Err("name one server: an audit is of one".into()),
+                _ => return Err("name one server".into()),
             };
             let socket =
                 socket.map_err(|error| unreachable(&format!("{name} port {port}"), &error))?;
             let Some(files) = &options.tls else {
                 config.ssl_mode(SslMode::Disable);
-                return start(config.connect_raw(Bounded::new(socket), NoTls)).await;
+                return start(config.connect_raw(Bounded::new(socket), NoTls), wake).await;
             };
             config.ssl_mode(SslMode::Require);
-            start(config.connect_raw(socket, tls::Tls::new(files, name)?)).await
+            start(
+                config.connect_raw(socket, tls::Tls::new(files, name)?),
+                wake,
+            )
+            .await
         }
-        _ => Err("name one server: an audit is of one".into()),
+        _ => Err("name one server".into()),
     }
 }
 
 /// The connection is worked on by a task of its own for as long as its client lives.
 async fn start<S, T>(
     connecting: impl Future<Output = Result<(Client, Connection<S, T>), tokio_postgres::Error>>,
+    wake: Arc<Notify>,
 ) -> Result<Session, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (client, connection) = connecting.await?;
-    let connection = tokio::spawn(connection);
+    let connection = tokio::spawn(work(connection, wake));
     Ok(Session { client, connection })
+}
+
+async fn work<S, T>(
+    mut connection: Connection<S, T>,
+    wake: Arc<Notify>,
+) -> Result<(), tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let end = loop {
+        match poll_fn(|context| connection.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => wake.notify_one(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break Err(error),
+            None => break Ok(()),
+        }
+    };
+    // The client knows that it is closed before whoever waits is told.
+    drop(connection);
+    wake.notify_one();
+    end
 }
 
 fn unreachable(at: &dyn fmt::Display, error: &io::Error) -> Failure {

@@ -1,0 +1,262 @@
+//! The database, as the worker sees it: a session of a login that is a member of `identity_worker`, and our functions.
+//!
+//! The database is not trusted: whatever it says of the log is compared with what is anchored before anything is signed.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use identity_connect::{Failure, Options, Session, open_waking};
+use identity_core::merkle::Digest;
+use tokio::sync::Notify;
+use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, Error};
+use tokio_postgres::types::ToSql;
+
+use crate::store::Stored;
+use crate::trouble::{Kind, Trouble};
+
+/// `lock_timeout`: a sealer waits for another one. No `statement_timeout` shorter than the first seal of a large log.
+const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '1h'; SET lock_timeout = '30s'; \
+                        SET idle_in_transaction_session_timeout = '1min'; SET client_min_messages = warning; LISTEN identity_seal_due";
+
+/// Longest text of a failed connection that is told, in characters.
+const MAX_TEXT: usize = 300;
+
+/// What a statement may take before the connection counts as dead, and the seal of a large log.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+const SEAL_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The leader's advisory lock: `idpx`, 1. One database of a cluster keeps a log, and a lock is of a database, so this is one leader for each log.
+const LEAD: &str = "SELECT pg_try_advisory_lock(1768190072, 1)";
+
+const LEAVE: &str = "SELECT pg_advisory_unlock(1768190072, 1)";
+
+/// Anybody who may connect may take that lock, and keep it: what is no worker is not waited for.
+const HOLDER: &str = "SELECT usename::text, pg_has_role(usesysid, 'identity_worker', 'MEMBER')
+  FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE locktype = 'advisory' AND granted AND (classid, objid, objsubid) = (1768190072, 1, 2)
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND usename IS NOT NULL";
+
+/// A session.
+pub struct Database {
+    session: Session,
+    leads: bool,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// Ours.
+    Ours,
+    /// Ours: who holds the lock is no worker.
+    Seized { from: String },
+    /// Another worker's.
+    Others,
+}
+
+impl Database {
+    /// Opens a session, in which `wake` is told when there is something to seal.
+    ///
+    /// # Errors
+    /// `Unreachable`.
+    pub async fn open(options: &Options, wake: Arc<Notify>) -> Result<Self, Trouble> {
+        let mut config = options.config.clone();
+        config.application_name("anchor-worker");
+        let tls = options.tls.clone();
+        let session = open_waking(&Options { config, tls }, SETTINGS, wake).await;
+        // What a server says before it is known may be long, and is for one line.
+        let session = session.map_err(|Failure(text)| {
+            let line = text.chars().filter(|c| !c.is_control());
+            Trouble::new(Kind::Unreachable, line.take(MAX_TEXT).collect::<String>())
+        })?;
+        Ok(Self {
+            session,
+            leads: false,
+        })
+    }
+
+    /// The client, for the round that unlocks.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.session.client
+    }
+
+    /// Whether the connection is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.session.client.is_closed()
+    }
+
+    /// Says goodbye. The lock is given back first: the server takes its time to end a session, and the next worker should not wait for that.
+    pub async fn close(self) {
+        if self.leads {
+            let _ = limited(self.client().query_one(LEAVE, &[])).await;
+        }
+        // A connection that broke is no news by now.
+        let _ = self.session.close().await;
+    }
+
+    /// Whether the session may do what a worker does.
+    ///
+    /// # Errors
+    /// `Denied` if it may not, `Missing` if the extension is not there.
+    pub async fn check(&self) -> Result<(), Trouble> {
+        let query = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'identity_pgx'),
+            COALESCE(pg_has_role(to_regrole('identity_worker'), 'MEMBER'), false),
+            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)";
+        let row = limited(self.client().query_one(query, &[])).await?;
+        let flag = |column| {
+            row.try_get::<_, bool>(column)
+                .map_err(|error| trouble(&error))
+        };
+        if !flag(0)? {
+            let text = "identity_pgx is not installed in this database";
+            return Err(Trouble::new(Kind::Missing, text));
+        }
+        if !flag(1)? {
+            let text = "the login is not a member of identity_worker";
+            return Err(Trouble::new(Kind::Denied, text));
+        }
+        if flag(2)? {
+            let text = "the login is a superuser: give the worker one of its own, which is a member of identity_worker";
+            return Err(Trouble::new(Kind::Denied, text));
+        }
+        Ok(())
+    }
+
+    /// Becomes the leader, if no other worker is.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub async fn lead(&mut self) -> Result<Lead, Trouble> {
+        if self.leads {
+            return Ok(Lead::Ours);
+        }
+        let row = limited(self.client().query_one(LEAD, &[])).await?;
+        self.leads = row.try_get(0).map_err(|error| trouble(&error))?;
+        if self.leads {
+            return Ok(Lead::Ours);
+        }
+        let rows = limited(self.client().query(HOLDER, &[])).await?;
+        let holder = rows.first().and_then(|row| {
+            let worker: bool = row.try_get(1).ok()?;
+            (!worker).then(|| row.try_get(0).ok())?
+        });
+        Ok(holder.map_or(Lead::Others, |from| Lead::Seized { from }))
+    }
+
+    /// Takes what has been recorded into the tree.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub async fn seal(&self) -> Result<(), Trouble> {
+        let query = "SELECT tree_size FROM identity.ledger_seal()";
+        let sealing = self.client().query_one(query, &[]);
+        limited_to(SEAL_LIMIT, sealing).await.map(drop)
+    }
+
+    /// The tree as it is, as an unsigned checkpoint.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub async fn checkpoint(&self) -> Result<String, Trouble> {
+        let query = "SELECT identity.ledger_checkpoint()";
+        let row = limited(self.client().query_one(query, &[])).await?;
+        row.try_get(0).map_err(|error| trouble(&error))
+    }
+
+    /// What shows that the tree of one size begins with that of another.
+    ///
+    /// # Errors
+    /// What the server said; `Untrue` if that is no proof.
+    pub async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, Trouble> {
+        let query = "SELECT identity.ledger_consistency($1, $2)";
+        let row = limited(
+            self.client()
+                .query_one(query, &[&number(old)?, &number(new)?]),
+        )
+        .await?;
+        let path: Vec<Vec<u8>> = row.try_get(0).map_err(|error| trouble(&error))?;
+        let path: Option<Vec<Digest>> = path.into_iter().map(|hash| hash.try_into().ok()).collect();
+        path.ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave is no proof"))
+    }
+
+    /// Tells of an anchor.
+    ///
+    /// # Errors
+    /// What the server said; `Untrue` if it does not take it.
+    pub async fn record(&self, note: &str, stored: &Stored) -> Result<(), Trouble> {
+        let lock_until = u64::try_from(stored.lock_until).unwrap_or(0);
+        let lock_until = SystemTime::UNIX_EPOCH + Duration::from_micros(lock_until);
+        let query = "SELECT identity.anchor_record($1, $2, $3, $4)";
+        let (uri, version) = (&stored.uri, &stored.version_id);
+        let arguments: [&(dyn ToSql + Sync); 4] = [&note, uri, version, &lock_until];
+        limited(self.client().query_one(query, &arguments))
+            .await
+            .map(drop)
+    }
+}
+
+fn number(size: u64) -> Result<i64, Trouble> {
+    i64::try_from(size)
+        .map_err(|_| Trouble::new(Kind::Untrue, "a tree of more leaves than there can be"))
+}
+
+async fn limited<T>(asking: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
+    limited_to(STATEMENT_LIMIT, asking).await
+}
+
+async fn limited_to<T>(
+    limit: Duration,
+    asking: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(limit, asking).await {
+        Ok(answer) => answer.map_err(|error| trouble(&error)),
+        Err(_) => {
+            let text = format!("the database did not answer within {} s", limit.as_secs());
+            Err(Trouble::new(Kind::Unreachable, text))
+        }
+    }
+}
+
+/// What an error of the server means for the worker.
+fn trouble(error: &Error) -> Trouble {
+    let Some(answer) = error.as_db_error() else {
+        let text = match std::error::Error::source(error) {
+            Some(cause) => format!("the connection to the database broke: {cause}"),
+            None => format!("the connection to the database broke: {error}"),
+        };
+        return Trouble::new(Kind::Unreachable, text);
+    };
+    let reason = reason(answer).map(|reason| format!(" (reason: {reason})"));
+    // Not its message: a database that is not ours may say anything.
+    let text = format!(
+        "the database refused with {}{}",
+        answer.code().code(),
+        reason.unwrap_or_default()
+    );
+    Trouble::new(kind(answer), text)
+}
+
+/// The extension's word for why.
+fn reason(answer: &DbError) -> Option<&str> {
+    let word = |text: &&str| text.bytes().all(|c| c == b'_' || c.is_ascii_lowercase());
+    let first = answer.detail()?.lines().next()?;
+    first.strip_prefix("reason: ").filter(word)
+}
+
+fn kind(answer: &DbError) -> Kind {
+    let code = answer.code().code();
+    match (code, reason(answer)) {
+        (_, Some("not_preloaded" | "not_initialized" | "wrong_database")) => Kind::Configuration,
+        ("42501", _) => Kind::Denied,
+        ("3F000" | "42883" | "42P01", _) => Kind::Missing,
+        _ => match code.get(..2) {
+            Some("28") => Kind::Denied,
+            // It found its own tables or what we told it to be wrong.
+            Some("22" | "XX") => Kind::Untrue,
+            _ => Kind::Unavailable,
+        },
+    }
+}

@@ -1,0 +1,40 @@
+//! Logs: one line for each thing that happened, on standard error; as JSON, unless a person is watching. No line holds a key, a token, a password or anything of
+//! a subject: nothing of that is ever in a [`Trouble`](crate::trouble::Trouble) or a refusal.
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{fmt, registry};
+
+use crate::cli::LogForm;
+
+/// From here on everything is logged. Only our own lines: libraries tell of requests, and requests hold credentials.
+pub fn begin(form: Option<LogForm>) {
+    let terminal = stderr().is_terminal();
+    let chosen = form.unwrap_or(if terminal {
+        LogForm::Text
+    } else {
+        LogForm::Json
+    });
+    let own = Targets::new()
+        .with_default(LevelFilter::OFF)
+        .with_target("anchor_worker", Level::INFO);
+    let lines = fmt::layer().with_writer(stderr).with_target(false);
+    let result = match chosen {
+        LogForm::Text => {
+            let lines = lines.with_ansi(terminal);
+            tracing::subscriber::set_global_default(registry().with(own).with(lines))
+        }
+        LogForm::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            tracing::subscriber::set_global_default(
+                registry().with(own).with(lines.with_span_list(false)),
+            )
+        }
+    };
+    // There is one already: of whoever called us.
+    drop(result);
+}

@@ -1,0 +1,110 @@
+//! Carries out a round: does what the step asks for, and tells it what came of it.
+
+use std::time::{Duration, SystemTime};
+
+use crate::database::Database;
+use crate::signer::Signer;
+use crate::step::anchor::{Effect, End, Event, Next, Round};
+use crate::step::known::Known;
+use crate::stop::Stop;
+use crate::store::{CHECKPOINTS, Store, checkpoint_key};
+use crate::trouble::{Kind, Trouble};
+
+/// What effects are done with.
+pub struct Tools {
+    pub signer: Signer,
+    pub store: Store,
+    pub retention: Duration,
+}
+
+/// One round, to its end. `None` if somebody wants us to stop: the effect under way is finished first.
+///
+/// # Errors
+/// Whatever an effect failed of: nothing is lost by it, and the next round begins anew.
+pub async fn round(
+    tools: &Tools,
+    database: &Database,
+    known: &mut Known,
+    stop: &Stop,
+) -> Result<Option<End>, Trouble> {
+    let hint = known.newest().map(|tree| checkpoint_key(tree.size));
+    let (mut round, mut next) = Round::begin(known);
+    loop {
+        let effect = match next {
+            Next::End(End::Trouble(trouble)) => return Err(trouble),
+            Next::End(end) => return Ok(Some(end)),
+            Next::Do(effect) => effect,
+        };
+        if stop.is_wanted() {
+            return Ok(None);
+        }
+        let event = perform(tools, database, effect, hint.as_deref()).await?;
+        next = round.next(known, event);
+    }
+}
+
+async fn perform(
+    tools: &Tools,
+    database: &Database,
+    effect: Effect,
+    hint: Option<&str>,
+) -> Result<Event, Trouble> {
+    let Tools { signer, store, .. } = tools;
+    Ok(match effect {
+        Effect::Seal => {
+            database.seal().await?;
+            Event::Sealed
+        }
+        Effect::Checkpoint => Event::Checkpoint(database.checkpoint().await?),
+        Effect::Key { origin } => Event::Key(signer.key(&origin).await?),
+        Effect::ReadLast => Event::Last(match store.last_key(CHECKPOINTS, hint).await? {
+            Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
+            None => None,
+        }),
+        Effect::Consistency { old, new } => {
+            Event::Consistency(database.consistency(old, new).await?)
+        }
+        Effect::Sign { text, origin } => Event::Signed(signer.sign(&text, &origin).await?),
+        Effect::Put { size, note } => {
+            let lock_until = lock_until(tools.retention)?;
+            match store
+                .put(&checkpoint_key(size), note.as_bytes(), lock_until)
+                .await
+            {
+                Ok(stored) => Event::Put(stored),
+                Err(Trouble {
+                    kind: Kind::Conflict,
+                    ..
+                }) => Event::Taken,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Effect::ReadBack { size } => Event::ReadBack(store.first(&checkpoint_key(size)).await?),
+        Effect::Record { note, stored } => {
+            database.record(&note, &stored).await?;
+            Event::Recorded
+        }
+    })
+}
+
+/// The store named a key as locked a moment ago.
+fn vanished() -> Trouble {
+    Trouble::new(
+        Kind::Untrue,
+        "the store lists an anchor that it does not have",
+    )
+}
+
+/// Until when what is put now is locked, in microseconds since 1970.
+fn lock_until(retention: Duration) -> Result<i64, Trouble> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let until = now.ok().and_then(|now| now.checked_add(retention));
+    until
+        .and_then(|until| i64::try_from(until.as_micros()).ok())
+        .ok_or_else(|| {
+            Trouble::new(
+                Kind::Configuration,
+                "the clock of this machine cannot be right",
+            )
+        })
+}

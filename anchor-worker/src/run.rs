@@ -1,0 +1,344 @@
+//! The loop: a session with the database, one leader, the keys every few seconds, an anchor every few minutes and soon after what should not wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::database::{Database, Lead};
+use crate::kek::Kek;
+use crate::round::{Tools, round};
+use crate::signer::Signer;
+use crate::step::anchor::End;
+use crate::step::known::Known;
+use crate::step::wait;
+use crate::stop::Stop;
+use crate::store::Store;
+use crate::trouble::{Kind, Trouble};
+use crate::unlock::{State, Unlocker};
+
+/// How often a worker that does not lead asks whether it may.
+const FOLLOW: Duration = Duration::from_secs(5);
+
+/// How often the database is looked at whether it is locked.
+const UNLOCK_EVERY: Duration = Duration::from_secs(2);
+const UNLOCK_LIMIT: Duration = Duration::from_secs(120);
+
+/// Between a round and one that a notification asks for: anybody may notify, as often as he likes.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What a command came to; its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    Good = 0,
+    Refused = 1,
+    CouldNot = 2,
+}
+
+impl Verdict {
+    /// Something that is not what it must be is refused; anything else could not be done.
+    #[must_use]
+    pub fn of(trouble: &Trouble) -> Self {
+        match trouble.kind {
+            Kind::Untrue => Self::Refused,
+            _ => Self::CouldNot,
+        }
+    }
+}
+
+/// Something that is done again and again.
+struct Task {
+    at: Instant,
+    failures: u32,
+}
+
+impl Task {
+    fn new() -> Self {
+        Self {
+            at: Instant::now(),
+            failures: 0,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.at <= Instant::now()
+    }
+
+    fn done(&mut self, every: Duration) {
+        self.failures = 0;
+        self.at = Instant::now() + every;
+    }
+
+    fn failed(&mut self, kind: Kind) {
+        self.failures = self.failures.saturating_add(1);
+        self.at = Instant::now() + wait::after(kind, self.failures);
+    }
+}
+
+/// A worker, with everything that its configuration names.
+pub struct Worker {
+    config: Config,
+    tools: Option<Tools>,
+    unlocker: Option<Unlocker>,
+    known: Known,
+    stop: Stop,
+    anchoring: Task,
+    unlocking: Task,
+}
+
+impl Worker {
+    /// Opens what is configured. Nothing is asked of the database yet.
+    ///
+    /// # Errors
+    /// `Configuration`, in the main.
+    pub async fn open(config: Config, stop: Stop) -> Result<Self, Trouble> {
+        let (mut tools, mut former_keys) = (None, Vec::new());
+        if let Some(anchor) = &config.anchor {
+            former_keys.clone_from(&anchor.former_keys);
+            tools = Some(Tools {
+                signer: Signer::open(&anchor.signer).await?,
+                store: Store::open(&anchor.store).await?,
+                retention: Duration::from_secs(u64::from(anchor.store.retention_days()) * 86_400),
+            });
+        }
+        let unlocker = match &config.unlock {
+            Some(unlock) => Some(Unlocker::open(
+                &unlock.settings,
+                Arc::new(Kek::open(&unlock.kek).await?),
+            )?),
+            None => None,
+        };
+        Ok(Self {
+            config,
+            tools,
+            unlocker,
+            known: Known::new(former_keys),
+            stop,
+            anchoring: Task::new(),
+            unlocking: Task::new(),
+        })
+    }
+
+    /// Works until it is asked to stop.
+    pub async fn run(mut self) -> Verdict {
+        info!(
+            event = "started",
+            version = env!("CARGO_PKG_VERSION"),
+            "started"
+        );
+        let mut failures = 0;
+        while !self.stop.is_wanted() {
+            let Err(trouble) = self.session(&mut failures).await else {
+                continue;
+            };
+            if trouble.kind == Kind::Unreachable {
+                warn!(event = "database", trouble = %trouble, "no session with the database");
+            } else {
+                error!(event = "database", trouble = %trouble, "no session with the database");
+            }
+            failures = failures.saturating_add(1);
+            self.rest(wait::after(trouble.kind, failures)).await;
+        }
+        info!(event = "stopped", "stopped");
+        Verdict::Good
+    }
+
+    /// Unlocks and anchors once.
+    pub async fn once(mut self) -> Verdict {
+        let mut database = match Database::open(&self.config.database, self.stop.wake.clone()).await
+        {
+            Ok(database) => database,
+            Err(trouble) => {
+                error!(event = "database", trouble = %trouble, "no session with the database");
+                return Verdict::CouldNot;
+            }
+        };
+        if let Err(verdict) = self.lead_once(&mut database).await {
+            return verdict;
+        }
+        let unlocked = self.unlock(&database).await;
+        let anchored = self.anchor(&database).await;
+        database.close().await;
+        // What is refused is worse than what could not be done.
+        match (unlocked, anchored) {
+            (Verdict::Refused, _) | (_, Verdict::Refused) => Verdict::Refused,
+            (unlocked, anchored) => unlocked.max(anchored),
+        }
+    }
+
+    /// Leads, if no other worker does: one that was killed has its session for a moment longer.
+    async fn lead_once(&self, database: &mut Database) -> Result<(), Verdict> {
+        let patience = Instant::now() + FOLLOW;
+        loop {
+            match database.lead().await {
+                Ok(Lead::Others) if Instant::now() < patience && !self.stop.is_wanted() => {
+                    self.rest(Duration::from_millis(200)).await;
+                }
+                Ok(Lead::Others) => {
+                    error!(event = "follows", "another worker leads: nothing was done");
+                    return Err(Verdict::CouldNot);
+                }
+                Ok(lead) => {
+                    if lead != Lead::Ours {
+                        tell(&lead);
+                    }
+                    return Ok(());
+                }
+                Err(trouble) => {
+                    error!(event = "database", trouble = %trouble, "who leads cannot be found out");
+                    return Err(Verdict::CouldNot);
+                }
+            }
+        }
+    }
+
+    /// One session, until it ends or we stop.
+    async fn session(&mut self, failures: &mut u32) -> Result<(), Trouble> {
+        let wake = self.stop.wake.clone();
+        let mut database = Database::open(&self.config.database, wake).await?;
+        info!(event = "connected", "connected to the database");
+        // Nobody told us of what happened meanwhile.
+        (self.anchoring, self.unlocking) = (Task::new(), Task::new());
+        let mut lead = None;
+        while !self.stop.is_wanted() {
+            if database.is_closed() {
+                let text = "the connection to the database ended";
+                return Err(Trouble::new(Kind::Unreachable, text));
+            }
+            let now = database.lead().await?;
+            *failures = 0;
+            let leads = now != Lead::Others;
+            if lead.as_ref() != Some(&now) {
+                tell(&now);
+                lead = Some(now);
+            }
+            if leads {
+                self.work(&database).await;
+            } else {
+                self.rest(FOLLOW).await;
+            }
+        }
+        database.close().await;
+        Ok(())
+    }
+
+    /// Does what is due, and rests until something is.
+    async fn work(&mut self, database: &Database) {
+        if self.unlocking.is_due() {
+            self.unlock(database).await;
+        }
+        if self.anchoring.is_due() {
+            self.anchor(database).await;
+        }
+        if database.is_closed() || self.stop.is_wanted() {
+            return;
+        }
+        let finished = Instant::now();
+        let next = self.anchoring.at.min(self.unlocking.at);
+        let woken = self.rest(next.saturating_duration_since(finished)).await;
+        // After trouble its wait counts: a store that is down is not asked at every notification.
+        if woken && self.anchoring.failures == 0 {
+            self.anchoring.at = self.anchoring.at.min(finished + PAUSE);
+        }
+    }
+
+    /// Waits, and says whether somebody woke us before the time was over.
+    async fn rest(&self, duration: Duration) -> bool {
+        if self.stop.is_wanted() {
+            return true;
+        }
+        timeout(duration, self.stop.wake.notified()).await.is_ok()
+    }
+
+    async fn unlock(&mut self, database: &Database) -> Verdict {
+        let Some(unlocker) = &mut self.unlocker else {
+            self.unlocking.done(Duration::from_secs(3600));
+            return Verdict::Good;
+        };
+        let result = match timeout(UNLOCK_LIMIT, unlocker.round(database.client())).await {
+            Ok(result) => result,
+            Err(_) => {
+                let text = "unlocking took too long";
+                Err(Trouble::new(Kind::Unreachable, text))
+            }
+        };
+        match result {
+            Ok(State::Unlocked) => self.unlocking.done(UNLOCK_EVERY),
+            Ok(State::WasLocked { loaded }) => {
+                info!(
+                    event = "unlocked",
+                    loaded, "the database was locked, and is unlocked"
+                );
+                self.unlocking.done(UNLOCK_EVERY);
+                self.anchoring = Task::new();
+            }
+            Err(trouble) => {
+                self.unlocking.failed(trouble.kind);
+                report("unlock", &trouble, "the database was not unlocked");
+                return Verdict::of(&trouble);
+            }
+        }
+        Verdict::Good
+    }
+
+    async fn anchor(&mut self, database: &Database) -> Verdict {
+        let (Some(tools), Some(anchor)) = (&self.tools, &self.config.anchor) else {
+            self.anchoring.done(Duration::from_secs(3600));
+            return Verdict::Good;
+        };
+        match round(tools, database, &mut self.known, &self.stop).await {
+            Ok(None | Some(End::Nothing { .. })) => self.anchoring.done(anchor.every),
+            Ok(Some(End::Anchored { tree, stored })) => {
+                let (size, root) = (tree.size, tree.root_text());
+                info!(
+                    event = "anchored",
+                    size,
+                    root,
+                    uri = stored.uri,
+                    version = stored.version_id,
+                    "anchored"
+                );
+                self.anchoring.done(anchor.every);
+            }
+            Ok(Some(End::Refused(refusal))) => {
+                error!(
+                    event = "refused", alarm = true, code = refusal.code(), refusal = %refusal,
+                    "nothing is signed until a person has looked and restarted the worker"
+                );
+                self.anchoring.done(anchor.every);
+                return Verdict::Refused;
+            }
+            Ok(Some(End::Trouble(trouble))) | Err(trouble) => {
+                self.anchoring.failed(trouble.kind);
+                report("anchor", &trouble, "the log was not anchored");
+                return Verdict::of(&trouble);
+            }
+        }
+        Verdict::Good
+    }
+}
+
+fn tell(lead: &Lead) {
+    match lead {
+        Lead::Ours => info!(event = "leads", "this worker leads"),
+        Lead::Others => info!(event = "follows", "another worker leads"),
+        Lead::Seized { from } => warn!(
+            event = "leads",
+            alarm = true,
+            holder = from,
+            "who holds the leader's lock is no worker, so this worker leads without it"
+        ),
+    }
+}
+
+fn report(event: &str, trouble: &Trouble, what: &str) {
+    let kind = format!("{:?}", trouble.kind).to_lowercase();
+    if trouble.kind.passes() {
+        warn!(event, kind, trouble = %trouble, "{what}");
+    } else {
+        let alarm = trouble.kind == Kind::Untrue;
+        error!(event, alarm, kind, trouble = %trouble, "{what}");
+    }
+}

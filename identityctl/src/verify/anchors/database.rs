@@ -1,0 +1,153 @@
+//! The tree of a database: its leaves, hashed together anew, must have had each anchored root when they were that many. And the database's own record of anchors must be
+//! what the store has.
+
+use std::collections::BTreeMap;
+
+use identity_connect::{Failure, Options};
+use identity_core::checkpoint::origin;
+use identity_core::merkle::{Digest, Frontier};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::history::{Anchor, History};
+use crate::report::Report;
+use crate::verify::database::installation;
+use crate::verify::database::query::{for_each, prepare};
+use crate::verify::database::value::{Natural, get};
+
+/// See `verify database`: a policy that would hide rows is an error.
+const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET default_transaction_read_only = on; \
+                       SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET jit = off";
+
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+const LEAVES: &str =
+    "SELECT index, hash FROM ONLY identity.ledger_nodes WHERE level = 0 ORDER BY index";
+
+const RECORDS: &str = "SELECT tree_size, root_hash, s3_object_uri, version_id FROM ONLY identity.anchor_commits ORDER BY tree_size";
+
+pub async fn compare(url: &str, history: &History, report: &mut Report) -> Result<(), Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let options = Options::parse(Some(url), variable)?;
+    let session = identity_connect::open(&options, SESSION).await?;
+    let compared = read(&session.client, history, report).await;
+    let closed = session.close().await;
+    // Only a connection that broke knows why.
+    if compared.is_err() {
+        closed?;
+    }
+    compared
+}
+
+async fn read(client: &Client, history: &History, report: &mut Report) -> Result<(), Failure> {
+    client.batch_execute(SNAPSHOT).await?;
+    let installation = installation(client).await?;
+    let names = [false, true].map(|development| origin(&installation, development));
+    if !names
+        .iter()
+        .any(|name| Some(name.as_str()) == history.origin())
+    {
+        report.bad("database", "it is of another log than the anchors");
+        return Ok(());
+    }
+    tree(client, history.anchors(), report).await?;
+    records(client, history.anchors(), report).await
+}
+
+async fn tree(client: &Client, anchors: &[Anchor], report: &mut Report) -> Result<(), Failure> {
+    let before = report.findings();
+    let mut tree = Frontier::new();
+    let mut waiting = anchors.iter().peekable();
+    let mut meets = |tree: &Frontier, report: &mut Report| {
+        while let Some(anchor) = waiting.next_if(|anchor| anchor.size == tree.size()) {
+            if tree.root() != anchor.root {
+                let size = anchor.size;
+                report.bad(
+                    "database",
+                    &format!("rewritten: its first {size} leaves are not those that were anchored"),
+                );
+            }
+        }
+    };
+    meets(&tree, report);
+    let statement = prepare(client, LEAVES, &[Type::INT8, Type::BYTEA]).await?;
+    let mut whole = true;
+    for_each(client, &statement, &[], |row| {
+        let index = get::<Natural>(row, 0).map(Natural::u64);
+        let hash = get::<Digest>(row, 1).filter(|_| index == Some(tree.size()));
+        match hash {
+            Some(hash) if whole => {
+                tree.append(hash, &mut |_, _, _| {});
+                meets(&tree, report);
+            }
+            _ => whole = false,
+        }
+        Ok(())
+    })
+    .await?;
+    if !whole {
+        report.bad("database", &format!("its leaf {} is missing", tree.size()));
+    }
+    let lost = waiting.last().map(|anchor| anchor.size);
+    if let Some(size) = lost {
+        report.bad(
+            "database",
+            &format!(
+                "rolled back: it has {} leaves, and {size} were anchored",
+                tree.size()
+            ),
+        );
+    }
+    if report.findings() == before {
+        let count = anchors.len();
+        report.good(
+            "database",
+            &format!(
+                "its {} leaves grew from each of {count} anchors",
+                tree.size()
+            ),
+        );
+    }
+    Ok(())
+}
+
+async fn records(client: &Client, anchors: &[Anchor], report: &mut Report) -> Result<(), Failure> {
+    let before = report.findings();
+    let mut known: BTreeMap<u64, &Anchor> =
+        anchors.iter().map(|anchor| (anchor.size, anchor)).collect();
+    let mut recorded = 0_u64;
+    let types = [Type::INT8, Type::BYTEA, Type::TEXT, Type::TEXT];
+    let statement = prepare(client, RECORDS, &types).await?;
+    let mut seen = BTreeMap::new();
+    for_each(client, &statement, &[], |row| {
+        recorded += 1;
+        let size = get::<Natural>(row, 0).map(Natural::u64).unwrap_or_default();
+        let anchor = known.remove(&size).or_else(|| seen.get(&size).copied());
+        let Some(anchor) = anchor else {
+            report.bad("records", &format!("the database says that {size} leaves were anchored, and the store has no such anchor"));
+            return Ok(());
+        };
+        seen.insert(size, anchor);
+        let same = get::<Digest>(row, 1) == Some(anchor.root)
+            && get::<&str>(row, 2) == Some(&anchor.stored.uri)
+            && get::<&str>(row, 3) == Some(&anchor.stored.version_id);
+        if !same {
+            report.bad("records", &format!("of {size} leaves the database has recorded another anchor than the store's"));
+        }
+        Ok(())
+    })
+    .await?;
+    if !known.is_empty() {
+        report.note(
+            "records",
+            &format!("{} anchors are not recorded in the database", known.len()),
+        );
+    }
+    if report.findings() == before {
+        report.good(
+            "records",
+            &format!("{recorded} that the database has are in the store"),
+        );
+    }
+    Ok(())
+}
