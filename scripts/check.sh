@@ -55,6 +55,7 @@ cargo build --quiet --locked --manifest-path docs/examples/rust-cache/Cargo.toml
 step "build and install"
 CARGO_QUIET=yes scripts/build.sh
 scripts/install.sh
+cargo build --quiet --locked -p anchor-worker --examples # the tests run them
 
 step "against PostgreSQL $PG_MAJOR"
 PYTHON=$TARGET/venv/bin/python tests/run.sh check
