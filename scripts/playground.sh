@@ -133,6 +133,8 @@ shared_preload_libraries = '$EXTENSION'
 $EXTENSION.database = '$DATABASE'
 # Keys that everybody knows. Never in production.
 $EXTENSION.allow_dev_keys = on
+# Nothing anchors here: a playground that is a day old would refuse every read.
+$EXTENSION.max_anchor_lag = 0
 CONF
   remember made "$PG_MAJOR $SOCKET_DIR"
 }

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use crate::backend_local::BackendLocal;
 use crate::caller::{self, Caller};
 use crate::keys::{self, region::Keys};
+use crate::ledger::lag;
 use crate::limits::{self, Counted};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate, Line, Shape};
@@ -96,6 +97,13 @@ impl Call {
                 Reason::NotInitialized
             })
         })
+    }
+
+    /// What whoever comes for somebody's data needs besides: that what is recorded of it cannot be taken back for longer than was allowed.
+    pub fn admit_anchored(&self) {
+        if lag::stale(self.entry.at) {
+            self.refuse(Reason::AnchorStale);
+        }
     }
 
     /// Refuses a login that is revoked as of now. Runs inside the call's snapshot. Not in `admit_locked`: were the only login revoked that brings

@@ -64,6 +64,11 @@ fn text(reason: Reason) -> (State, &'static str, &'static str) {
             "the recorder is not running, so this call could not be recorded",
             "Try again in a few seconds. If it lasts, look for \"identity_pgx recorder\" in the server log.",
         ),
+        Reason::AnchorStale => (
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "rows of the access log have waited for an anchor for too long",
+            "Try again once they are anchored: whoever runs the anchor-worker sees to it. \"anchor age\" in identity.identity_status() says since when they wait.",
+        ),
         Reason::PreparedTransaction => (
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "a transaction that left access rows, or sealed them, or changed a subject, cannot be prepared",

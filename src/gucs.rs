@@ -27,6 +27,9 @@ pub static SERVICE_DAILY_CEILING: GucSetting<i32> = GucSetting::<i32>::new(10_00
 /// How long rows of the log are kept, in minutes. Sighup, and what the anchors are locked for: whoever runs SQL must not be able to shorten what can be
 /// asked of the past.
 pub static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(2557 * MINUTES_PER_DAY);
+/// How old a row may be that no anchor covers before reads are refused, in minutes; 0 is never. Sighup: a session that could lengthen it could go on
+/// reading while what it leaves behind can still be rewritten unseen. A day is long enough to mend what anchors, and short enough that somebody does.
+pub static MAX_ANCHOR_LAG: GucSetting<i32> = GucSetting::<i32>::new(MINUTES_PER_DAY);
 /// How long backups are kept, in minutes: what a receipt promises about them. Sighup: whoever runs SQL must not be able to promise what the backups do not
 /// keep. The server cannot see them, so this is a statement of whoever runs it; longer is weaker, since what was erased lies there for longer.
 pub static BACKUP_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * MINUTES_PER_DAY);
@@ -42,6 +45,8 @@ pub static BIOMETRIC_DIRECTORY: GucSetting<Option<CString>> =
 pub static WORKER_PUBLIC_KEY: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
 const MINUTES_PER_DAY: i32 = 1440;
+/// Ten years: beyond that the setting means "off", and there is a word for that.
+const LONGEST_ANCHOR_LAG: i32 = 3653 * MINUTES_PER_DAY;
 
 /// The words of `purpose_approval`, as the setting has them.
 #[derive(Clone, Copy, PostgresGucEnum)]
@@ -129,6 +134,16 @@ pub fn define() {
         GucFlags::UNIT_MIN,
     );
     GucRegistry::define_int_guc(
+        c"identity_pgx.max_anchor_lag",
+        c"How old a row of the log may be that no anchor covers before reads are refused; 0: reads go on.",
+        c"Making it longer, or turning it off, is recorded as a weakening.",
+        &MAX_ANCHOR_LAG,
+        0,
+        LONGEST_ANCHOR_LAG,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_int_guc(
         c"identity_pgx.backup_retention",
         c"How long backups of this database are kept, archived WAL included.",
         c"Receipts of erasures say until when a backup may hold a residue. Making it longer is recorded as a weakening.",
@@ -167,7 +182,7 @@ pub fn define() {
 }
 
 /// The name and value of each.
-pub type Settings = [(&'static str, String); 11];
+pub type Settings = [(&'static str, String); 12];
 
 /// The settings in force, by name, as they are recorded.
 pub fn effective() -> Settings {
@@ -182,6 +197,7 @@ pub fn effective() -> Settings {
         ("biometric_directory", biometric_directory()),
         ("database", database()),
         ("log_retention", format!("{}min", LOG_RETENTION.get())),
+        ("max_anchor_lag", format!("{}min", MAX_ANCHOR_LAG.get())),
         (
             "purpose_approval",
             PURPOSE_APPROVAL.get().policy().as_str().to_owned(),
@@ -209,10 +225,13 @@ pub fn is_weaker(name: &str, before: Option<&str>, after: &str) -> bool {
     let strength = |value: &str| match (name, value) {
         ("require_mtls", "off")
         | ("allow_dev_keys" | "biometric_classifications", "on")
-        | ("purpose_approval", "none") => 0,
+        | ("purpose_approval", "none")
+        | ("max_anchor_lag", "0min") => 0,
         ("purpose_approval", "sensitive") => 1,
         ("log_retention", kept) => minutes(kept).unwrap_or(i64::MIN),
         ("backup_retention", kept) => -minutes(kept).unwrap_or(i64::MAX),
+        // Positive: what is off is weaker than any length.
+        ("max_anchor_lag", lag) => i64::MAX - minutes(lag).unwrap_or(0),
         ("service_daily_ceiling", ceiling) => -ceiling.parse::<i64>().unwrap_or(i64::MAX),
         _ => 2,
     };

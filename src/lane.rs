@@ -16,7 +16,7 @@ use pgrx::pg_sys;
 
 use crate::backend_local::BackendLocal;
 use crate::keys::region::Keys;
-use crate::ledger::{insert, table};
+use crate::ledger::{due, insert, table};
 use crate::record::{self, Entry, Fate, Line, Shape};
 use crate::shmem::backend_slots;
 
@@ -38,8 +38,10 @@ struct Local {
     lane: u32,
     head: Option<Head>,
     epoch: u64,
-    /// Heads to go back to: (subtransaction, head before its first row).
-    undo: Vec<(pg_sys::SubTransactionId, Head)>,
+    /// Rows that the sealer should not wait ten minutes for.
+    events: u32,
+    /// What to go back to: (subtransaction, head and events before its first row).
+    undo: Vec<(pg_sys::SubTransactionId, (Head, u32))>,
 }
 
 static EPOCH: AtomicPtr<Epoch> = AtomicPtr::new(std::ptr::null_mut());
@@ -48,6 +50,7 @@ static LOCAL: BackendLocal<Local> = BackendLocal::new(Local {
     lane: 0,
     head: None,
     epoch: 0,
+    events: 0,
     undo: Vec::new(),
 });
 
@@ -90,6 +93,7 @@ pub fn append(keys: &Keys, shape: &Shape, entry: &Entry, fate: &Fate) -> Result<
             seq: before.seq + 1,
             mac,
         },
+        u32::from(due::is_due(shape, fate)),
     );
     Ok(row.access_id())
 }
@@ -122,7 +126,9 @@ pub fn append_many(keys: &Keys, shape: &Shape, lines: &[Line]) -> Result<Vec<i64
         (row, after.mac)
     }))?;
     if !access_ids.is_empty() {
-        advance(before, after);
+        let events = lines.iter().filter(|line| due::is_due(shape, &line.fate));
+        let events = u32::try_from(events.count()).unwrap_or(u32::MAX);
+        advance(before, after, events);
     }
     Ok(access_ids)
 }
@@ -163,8 +169,12 @@ pub fn commit() {
             unsafe { *shared.mac.get() = head.mac };
             shared.seq.store(head.seq, Ordering::Release);
             shared.epoch.store(local.epoch, Ordering::Release);
+            if local.events > 0 {
+                due::soon();
+            }
         }
         local.head = None;
+        local.events = 0;
         local.undo.clear();
     });
 }
@@ -173,6 +183,7 @@ pub fn commit() {
 pub fn abort() {
     LOCAL.with(|local| {
         local.head = None;
+        local.events = 0;
         local.undo.clear();
     });
 }
@@ -194,8 +205,9 @@ pub fn commit_subtransaction(child: pg_sys::SubTransactionId, parent: pg_sys::Su
 /// A subtransaction's rows are gone.
 pub fn abort_subtransaction(child: pg_sys::SubTransactionId) {
     LOCAL.with(|local| {
-        if let Some((_, before)) = local.undo.pop_if(|(id, _)| *id == child) {
-            local.head = Some(before);
+        if let Some((_, (head, events))) = local.undo.pop_if(|(id, _)| *id == child) {
+            local.head = Some(head);
+            local.events = events;
         }
     });
 }
@@ -205,7 +217,7 @@ fn chain_version(keys: &Keys) -> i32 {
 }
 
 /// The rows up to `after` are written: the transaction's head, and its commit record is flushed whatever synchronous_commit says.
-fn advance(before: Head, after: Head) {
+fn advance(before: Head, after: Head, events: u32) {
     // SAFETY: sets a flag of the transaction.
     unsafe { pg_sys::ForceSyncCommit() };
     // SAFETY: reads the transaction state.
@@ -216,9 +228,10 @@ fn advance(before: Head, after: Head) {
             .last()
             .is_none_or(|(id, _)| *id != subtransaction)
         {
-            local.undo.push((subtransaction, before));
+            local.undo.push((subtransaction, (before, local.events)));
         }
         local.head = Some(after);
+        local.events = local.events.saturating_add(events);
     });
 }
 

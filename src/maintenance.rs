@@ -1,5 +1,5 @@
 //! The maintenance process: keeps partitions ahead, numbers the changes of subjects, records the settings in force at each start and after each
-//! reload that changed one, writes the notices of volume, destroys the files of biometrics that were erased, sweeps at night, and scrubs after erasures.
+//! reload that changed one, writes the notices of volume, tells who seals that there is something to seal, destroys the files of biometrics that were erased, sweeps at night, and scrubs after erasures.
 //!
 //! It is not the recorder: partition DDL may wait for a lock, and the recorder must not.
 
@@ -14,7 +14,7 @@ use crate::biometric::files;
 use crate::caller::Caller;
 use crate::gucs::Settings;
 use crate::keys;
-use crate::ledger::{partitions, table};
+use crate::ledger::{due, lag, partitions, table};
 use crate::limits::notices;
 use crate::query::{Statement, bind, connected};
 use crate::record::{Entry, Fate};
@@ -53,6 +53,7 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
     let mut night = Night::new();
     let mut scrub = Rounds::default();
     let mut files_trouble = None;
+    let mut notify_trouble = None;
     while BackgroundWorker::wait_latch(Some(ROUND)) {
         if BackgroundWorker::sighup_received() {
             worker_process::reload_configuration();
@@ -79,6 +80,8 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         // After the settings: what a client can make fail (a NOTIFY queue that is full) must not keep an alarm back.
         notices::write_due();
         changes::number_committed();
+        lag::keep_up();
+        notify_trouble = due::notify(notify_trouble);
         files_trouble = destroy_files(files_trouble);
         // Last: these take the longest.
         if !night.round() {

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use crate::answer::{Rows as Answer, value};
 use crate::biometric::files;
 use crate::erasure::gauges::gauges;
-use crate::ledger::{partitions, progress};
+use crate::ledger::{lag, partitions, progress};
 use crate::limits::table;
 use crate::query::{connected, with_latest_snapshot};
 use crate::recorder::slots::{self, Record};
@@ -232,7 +232,7 @@ impl Report {
         }
     }
 
-    /// Ages are 0 where nothing waits; there is none of a seal that never was.
+    /// Ages are 0 where nothing waits; there is none of a seal or an anchor that never was.
     fn ledger(&mut self) {
         let now = clock::now();
         let progress = with_latest_snapshot(|| connected(progress::progress));
@@ -260,6 +260,15 @@ impl Report {
         if let Some(sealed_at) = progress.sealed_at {
             self.line("identity_ledger_last_seal_seconds", &[], age(sealed_at));
         }
+        let anchored = progress.anchored_size as f64;
+        self.line("identity_ledger_anchored_size", &[], anchored);
+        if let Some(anchored_at) = progress.anchored_at {
+            let seconds = age(anchored_at);
+            self.line("identity_ledger_last_anchor_seconds", &[], seconds);
+        }
+        let stale = lag::stale(now + clock::UNIX_EPOCH_MICROS);
+        let stale = f64::from(u8::from(stale));
+        self.line("identity_ledger_anchor_stale", &[], stale);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::ledger::{due, lag};
 use crate::{keys, lane, limits, metrics, recorder};
 
 const NAME: &std::ffi::CStr = c"identity_pgx";
@@ -77,6 +78,8 @@ unsafe extern "C-unwind" fn request() {
                 + lane::shared_size()
                 + recorder::slots::shared_size()
                 + limits::table::shared_size()
+                + lag::shared_size()
+                + due::shared_size()
                 + metrics::shared_size(),
         );
         pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), LOCKS);
@@ -96,6 +99,8 @@ unsafe extern "C-unwind" fn startup() {
             recorder::slots::shared_size(),
         ));
         limits::table::attach(area(c"identity_pgx limits", limits::table::shared_size()));
+        lag::attach(area(c"identity_pgx anchors", lag::shared_size()));
+        due::attach(area(c"identity_pgx events", due::shared_size()));
         metrics::attach(area(c"identity_pgx metrics", metrics::shared_size()));
         LOCK_ARRAY.store(
             pg_sys::GetNamedLWLockTranche(NAME.as_ptr()),

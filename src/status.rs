@@ -8,7 +8,8 @@ use crate::answer::{Rows as Answer, timestamp, value};
 use crate::biometric::files;
 use crate::erasure::gauges::gauges;
 use crate::keys::{self, region};
-use crate::ledger::{guards, partitions, progress};
+use crate::ledger::progress::{self, Progress};
+use crate::ledger::{guards, lag, partitions};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
@@ -337,15 +338,32 @@ fn ledger(report: &mut Report) {
         late(progress.unsealed.oldest)
             .then_some("rows wait for more than an hour: identity.ledger_seal() belongs into a job that runs every 10 minutes"),
     );
-    // No hint: nothing in this version anchors.
+    anchors(report, &progress);
+}
+
+fn anchors(report: &mut Report, progress: &Progress) {
     let anchored = match progress.anchored_at {
         Some(_) => format!("{} rows since", progress.unanchored.rows),
         None => String::from("nothing is anchored"),
+    };
+    let now = clock::now();
+    let hint = if lag::stale(now + clock::UNIX_EPOCH_MICROS) {
+        Some("reads are refused: look into the log of the anchor-worker")
+    } else if progress.anchored_at.is_some() && progress.locked_until.is_none_or(|end| end <= now) {
+        Some("the newest anchor is not locked: whoever can write to its store can take it back")
+    } else {
+        None
     };
     report.line(
         "anchor age",
         &anchored,
         progress.unanchored.oldest.and_then(timestamp),
-        None,
+        hint,
+    );
+    report.check(
+        "anchor lag",
+        gucs::MAX_ANCHOR_LAG.get() != 0,
+        ("limited", "off"),
+        "identity_pgx.max_anchor_lag is 0: reads go on however long rows wait for an anchor",
     );
 }

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use crate::backend_local::BackendLocal;
 use crate::keys::pending;
+use crate::ledger::lag;
 use crate::recorder::{queue, slots};
 use crate::{error, lane};
 
@@ -61,12 +62,14 @@ unsafe extern "C-unwind" fn transaction_ends(
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             lane::commit();
+            lag::commit();
             queue::release();
             pending::commit();
             reset();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             lane::abort();
+            lag::abort();
             queue::surrender();
             pending::abort();
             reset();
@@ -90,6 +93,7 @@ unsafe extern "C-unwind" fn subtransaction_ends(
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             lane::abort_subtransaction(child);
+            lag::abort_subtransaction();
             queue::abort_subtransaction(child);
             pending::abort_subtransaction(child);
         }

@@ -10,6 +10,7 @@ use super::LOG;
 use super::region::{self, Keys, Loading};
 use super::ring::{self, DEVELOPMENT, Enrolment, Ring};
 use crate::call::{self, Call};
+use crate::ledger::lag;
 use crate::purpose::{change, content};
 use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::record::Fate;
@@ -34,6 +35,7 @@ pub fn installation(call: &Call) -> [u8; 16] {
 /// What was restored or rewritten while keys were locked may hold reads of today, and may have changed the log under the cached heads.
 pub fn catch_up() {
     limits::rebuild::from_log();
+    lag::refresh();
     lane::forget_heads();
 }
 

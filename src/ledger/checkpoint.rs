@@ -30,15 +30,20 @@ fn run(_: Arguments) -> pg_sys::Datum {
     value(text).unwrap_or(pg_sys::Datum::from(0))
 }
 
-/// The checkpoint of the tree as it was at a size. Runs inside a call's snapshot.
-pub fn of_size(size: u64) -> Result<Checkpoint, Reason> {
+/// What the log is called. Runs inside a call's snapshot.
+pub fn name() -> Result<String, Reason> {
     let log = LOG.run(&mut []);
     let installation = log
         .datum(0, 1)
         .map(crate::sql_function::uuid)
         .ok_or(Reason::NotInitialized)?;
+    Ok(origin(&installation, log.get(0, 2).unwrap_or(true)))
+}
+
+/// The checkpoint of the tree as it was at a size. Runs inside a call's snapshot.
+pub fn of_size(size: u64) -> Result<Checkpoint, Reason> {
     Ok(Checkpoint {
-        origin: origin(&installation, log.get(0, 2).unwrap_or(true)),
+        origin: name()?,
         size,
         root: merkle::root(size, &Stored)?,
         extensions: Vec::new(),

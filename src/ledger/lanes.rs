@@ -39,7 +39,8 @@ static ADD_HEADS: Statement = Statement::write(
         pg_sys::INT8OID,
     ],
 );
-/// What came after a cut: how many rows, and the time of the oldest. Of each lane only its ends are looked at: seq counts what lies between.
+/// What came after a cut: how many rows, and the time of the oldest that is not the record of an anchor. Of each lane only its ends are looked at: seq
+/// counts what lies between.
 static AFTER: Statement = Statement::read(
     c"WITH RECURSIVE lanes (lane) AS (
           (SELECT access_id >> 48 FROM identity.pii_access_log ORDER BY access_id LIMIT 1)
@@ -50,12 +51,13 @@ static AFTER: Statement = Statement::read(
           SELECT COALESCE(h.seq, 0), f.accessed_at, n.seq
             FROM lanes
             LEFT JOIN LATERAL (SELECT h.seq FROM identity.ledger_heads h WHERE h.lane = lanes.lane AND h.cut <= $1 ORDER BY h.seq DESC LIMIT 1) h ON true
-            CROSS JOIN LATERAL (SELECT l.accessed_at FROM identity.pii_access_log l
-                                 WHERE l.access_id > lanes.lane << 48 | COALESCE(h.seq, 0) AND l.access_id <= lanes.lane << 48 | 281474976710655
-                                 ORDER BY l.access_id LIMIT 1) f
+            LEFT JOIN LATERAL (SELECT l.accessed_at FROM identity.pii_access_log l
+                                WHERE l.access_id > lanes.lane << 48 | COALESCE(h.seq, 0) AND l.access_id <= lanes.lane << 48 | 281474976710655
+                                  AND l.accessor_kind <> 'anchor'
+                                ORDER BY l.access_id LIMIT 1) f ON true
             CROSS JOIN LATERAL (SELECT l.seq FROM identity.pii_access_log l WHERE l.access_id <= lanes.lane << 48 | 281474976710655
                                  ORDER BY l.access_id DESC LIMIT 1) n
-           WHERE lanes.lane IS NOT NULL)
+           WHERE lanes.lane IS NOT NULL AND n.seq > COALESCE(h.seq, 0))
       SELECT COALESCE(pg_catalog.sum(last - sealed), 0)::bigint, pg_catalog.min(first) FROM ends",
     &[pg_sys::INT8OID],
 );
@@ -98,7 +100,7 @@ pub fn write(moved: &Heads, cut: u64) {
 /// Rows that no cut up to this one holds.
 pub struct After {
     pub rows: i64,
-    /// The time of the oldest, in PostgreSQL's microseconds.
+    /// The time of the oldest, in PostgreSQL's microseconds. Records of anchors do not count: otherwise each anchor would call for the next one.
     pub oldest: Option<i64>,
 }
 

@@ -1,11 +1,14 @@
 //! The ledger: the access log as a table, its guards, the tree it is sealed into, and its verification.
 
+mod anchor;
 mod checkpoint;
 mod cut;
 pub mod dropped;
+pub mod due;
 mod expire;
 pub mod guards;
 pub mod insert;
+pub mod lag;
 mod lanes;
 pub mod partitions;
 mod place;

@@ -43,6 +43,7 @@ pub type Opened = Vec<(Field, Option<Zeroizing<Vec<u8>>>)>;
 fn run(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::GatewayLookup);
     let keys = call.admit_to_purpose();
+    call.admit_anchored();
     let candidate = crate::sql_function::uuid(call.required(arguments.datum(0)));
     call.entry.candidate = Some(candidate);
     let token: &str = call.required(arguments.get(1));

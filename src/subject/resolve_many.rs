@@ -49,6 +49,7 @@ struct Answered {
 fn run(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::GatewayLookup);
     let keys = call.admit_to_purpose();
+    call.admit_anchored();
     let ids = call.allow(call.required(arguments.list(0, MAX_IDS, Element::Uuid)));
     let candidates = ids
         .into_iter()

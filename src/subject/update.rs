@@ -41,6 +41,7 @@ static UPDATE: Statement = Statement::write(
 fn run(arguments: Arguments) -> pg_sys::Datum {
     let mut call = Call::begin(AccessorKind::Update);
     let keys = call.admit_to_purpose();
+    call.admit_anchored();
     let candidate = uuid(call.required(arguments.datum(0)));
     call.entry.candidate = Some(candidate);
     let token: &str = call.required(arguments.get(1));

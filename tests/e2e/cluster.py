@@ -26,6 +26,8 @@ _BASE_SETTINGS = {
     "shared_preload_libraries": "'identity_pgx'",
     "identity_pgx.database": f"'{DATABASE}'",
     "identity_pgx.allow_dev_keys": "on",
+    # Nothing anchors here, and clocks are moved.
+    "identity_pgx.max_anchor_lag": "0",
     "max_connections": "250",
     "shared_buffers": "'64MB'",
     "logging_collector": "off",

@@ -48,13 +48,9 @@ def signer_of(vault) -> Signer:
 def anchor(vault, signer: Signer) -> str:
     """What an anchor-worker does with the tree as it is. Returns what lies outside from then on."""
     body = checkpoint(vault)
-    _origin, size, root, _ = body.split("\n")
     note = signer.sign(body)
-    vault.sql(
-        """INSERT INTO identity.anchor_commits (commit_id, chain_kind, checkpoint_at, root_hash, tree_size, checkpoint)
-           VALUES ((SELECT count(*) + 1 FROM identity.anchor_commits), 'merkle', clock_timestamp(), %s, %s, %s)""",
-        (base64.b64decode(root), int(size), note),
-    )
+    with vault.connect(vault.worker) as worker:
+        worker.execute("SELECT identity.anchor_record(%s, 's3://anchors/' || %s::text, 'v1', clock_timestamp() + interval '7 years')", (note, body.split("\n")[1]))
     return note
 
 

@@ -182,6 +182,13 @@ impl<'a> Note<'a> {
         Some(Self { text, signatures })
     }
 
+    /// Whether a signature carries this name. That it is the signature of a key of that name is
+    /// [`Note::signers`]' answer, for whoever has the key.
+    #[must_use]
+    pub fn claims(&self, name: &str) -> bool {
+        self.signatures.iter().any(|line| line.name == name)
+    }
+
     /// The given keys that have signed the text.
     ///
     /// Signatures of other keys say nothing and are passed over, as the specification demands: a

@@ -15,6 +15,8 @@ words! {
         Locked = "locked",
         /// The recorder does not run.
         RecorderDown = "recorder_down",
+        /// Rows have waited for an anchor for longer than `max_anchor_lag`.
+        AnchorStale = "anchor_stale",
         /// PREPARE TRANSACTION after a read.
         PreparedTransaction = "prepared_transaction",
         /// A row of the log that no seal has taken in yet.

@@ -246,6 +246,8 @@ words! {
         SettingsChange = "settings_change",
         /// A month of the log was dropped because its time was over.
         LogExpire = "log_expire",
+        /// A signed checkpoint that lies outside was recorded.
+        Anchor = "anchor",
         /// Somebody asked that a subject be erased.
         ErasureRequest = "erasure_request",
         /// A subject was erased.

@@ -3,6 +3,7 @@
 //! It names every finding and never stops at the first. What it cannot see is a history rewritten, seals and tree with it, by somebody who has the
 //! chain key: docs/lying-database.md says who sees what.
 
+mod anchored;
 mod expired;
 mod heads;
 mod policy;

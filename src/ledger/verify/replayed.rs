@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use identity_core::replay::{Check, Context, replay};
 
-use super::expired;
 use super::report::Report;
 use super::store::Tables;
+use super::{anchored, expired};
 use crate::clock;
 use crate::keys::region::Keys;
 use crate::query::Statement;
@@ -28,6 +28,7 @@ pub fn check(keys: &Keys, report: &mut Report) -> BTreeMap<u32, u64> {
                 &format!("access_id {id}: foreign: there is no such lane"),
             );
         }
+        anchored::check(keys, report);
         expired::check(keys, report)
     });
     let context = Context {

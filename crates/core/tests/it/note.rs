@@ -43,6 +43,19 @@ fn a_signed_note_opens_and_names_its_signers() {
 }
 
 #[test]
+fn a_note_says_in_whose_names_it_was_signed() {
+    let (log, witness) = (log(), witness());
+    let both = log.note(TEXT) + &witness.line(TEXT);
+    let note = Note::parse(both.as_bytes()).unwrap();
+    assert!(note.claims("example.com/log") && note.claims("witness.example/w1"));
+    // Whole names, and whoever wrote them.
+    assert!(!note.claims("example.com") && !note.claims("") && !note.claims(TEXT));
+    let forged = format!("{TEXT}\n{}", signature_line("somebody", [0; 4], &[0]));
+    let note = Note::parse(forged.as_bytes()).unwrap();
+    assert!(note.claims("somebody") && note.signers(&[log.vkey]).is_err());
+}
+
+#[test]
 fn a_note_nobody_given_has_signed_does_not_open() {
     let note = log().note(TEXT);
     assert_eq!(opens(&note, &[]), Err(NoteError::NotSigned));

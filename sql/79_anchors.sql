@@ -1,0 +1,4 @@
+-- Notes that a checkpoint of this tree, signed, lies outside under a lock.
+CREATE FUNCTION identity.anchor_record(checkpoint text, uri text, version_id text, lock_until timestamptz) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'anchor_record';
