@@ -460,6 +460,19 @@ fn an_anchor_of_another_key_is_refused_and_one_of_a_former_key_is_not() {
 }
 
 #[test]
+fn a_former_key_of_another_log_does_not_speak_for_ours() {
+    let (mut world, _) = anchored();
+    let (key, name) = (SigningKey::from_bytes(&[9; 32]), "identity_pgx/another");
+    let other = Checkpoint {
+        origin: name.into(),
+        ..world.checkpoint()
+    };
+    world.store.insert(7, note(&key, &other.text(), name));
+    let mut known = Known::new(vec![vkey(&key, name)]);
+    assert_eq!(refusal(world.round(&mut known)).code(), "not_ours");
+}
+
+#[test]
 fn an_anchor_that_was_seen_and_is_gone_or_another_is_refused() {
     let (mut world, mut known) = anchored();
     world.store.remove(&7);

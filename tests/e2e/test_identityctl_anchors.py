@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 
 import pytest
 
@@ -332,6 +333,12 @@ def test_a_database_that_is_not(anchored, root, name):
     ends(1, answer)
     assert found(answer, says), shown(answer)
     ends(0, against(anchored, root))
+
+
+def test_a_copy_of_the_store_is_as_good(anchored, root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    ends(0, against(anchored, copy))
 
 
 def test_a_record_that_was_deleted_is_told(anchored, root):

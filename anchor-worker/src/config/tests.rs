@@ -144,6 +144,7 @@ fn no_mistake_tells_a_value() {
         GOOD.replace("url = \"", "password = \"hunter2\"\nurl = \""),
         GOOD.replace("key_file = \"", "key_file = [\"hunter2\"]\n# \""),
         GOOD.replace("postgresql:///", "postgresql://user:hunter2@[/"),
+        GOOD.replace("path = ", "retention_days = \"hunter2\"\npath = "),
         GOOD.replace("[store]", "[anchor]\nevery = \"hunter2\"\n[store]"),
         GOOD.replace("[store]", "[anchor]\nformer_keys = [\"hunter2\"]\n[store]"),
         GOOD.replace("[database]", "database = \"hunter2\"\n[x]"),
