@@ -219,13 +219,14 @@ fn rotations(report: &mut Report) {
         "key rotation",
         &due.map_or_else(|| String::from("not due"), |kind| format!("{kind} is due")),
         gauges.overdue.and_then(|(_, since)| timestamp(since)),
-        due.map(|_| "keys are rotated every 90 days: identity.key_rotate(kind)"),
+        due.map(|_| "keys are rotated every 90 days: anchor-worker enrol, then identity.key_rotate(kind)"),
     );
     report.line(
         "reencryption",
         &format!("{} subjects under an older key", gauges.waiting),
         None,
-        (gauges.waiting > 0).then_some("the worker calls identity.reencrypt() until none is left"),
+        (gauges.waiting > 0)
+            .then_some("a member of identity_worker calls identity.reencrypt() until none is left"),
     );
 }
 
@@ -336,7 +337,7 @@ fn ledger(report: &mut Report) {
         &last,
         progress.sealed_at.and_then(timestamp),
         late(progress.unsealed.oldest)
-            .then_some("rows wait for more than an hour: identity.ledger_seal() belongs into a job that runs every 10 minutes"),
+            .then_some("rows wait for more than an hour: the anchor-worker seals every 10 minutes; without one, a job calls identity.ledger_seal()"),
     );
     anchors(report, &progress);
 }

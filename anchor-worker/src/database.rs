@@ -229,19 +229,23 @@ fn trouble(error: &Error) -> Trouble {
         };
         return Trouble::new(Kind::Unreachable, text);
     };
+    Trouble::new(kind(answer), refused(answer))
+}
+
+/// The SQLSTATE and the extension's reason. Not its message: a database that is not ours may say anything.
+pub(crate) fn refused(answer: &DbError) -> String {
     let reason = reason(answer).map(|reason| format!(" (reason: {reason})"));
-    // Not its message: a database that is not ours may say anything.
-    let text = format!(
+    format!(
         "the database refused with {}{}",
         answer.code().code(),
         reason.unwrap_or_default()
-    );
-    Trouble::new(kind(answer), text)
+    )
 }
 
 /// The extension's word for why.
-fn reason(answer: &DbError) -> Option<&str> {
-    let word = |text: &&str| text.bytes().all(|c| c == b'_' || c.is_ascii_lowercase());
+pub(crate) fn reason(answer: &DbError) -> Option<&str> {
+    let word =
+        |text: &&str| !text.is_empty() && text.bytes().all(|c| c == b'_' || c.is_ascii_lowercase());
     let first = answer.detail()?.lines().next()?;
     first.strip_prefix("reason: ").filter(word)
 }

@@ -1,5 +1,20 @@
 //! `anchor-worker`: the companion process of identity_pgx. It brings the keys from a key service, signs checkpoints and anchors them where nobody
 //! can take them back.
+//!
+//! | module | its one job |
+//! |---|---|
+//! | [`cli`], [`config`], [`logs`] | arguments; the configuration, each mistake with its place; the log |
+//! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
+//! | [`step`] | one round of anchoring, decided without any IO |
+//! | [`round`] | carries that out |
+//! | [`database`] | the database's side of it |
+//! | [`store`] | where anchors lie: S3, or a directory |
+//! | [`signer`] | what signs checkpoints |
+//! | [`unlock`] | the keys in: which database may have them, and how they are sealed to it |
+//! | [`kek`] | what wraps those keys |
+//! | [`vault`], [`aws`], [`http`] | the services under signers, keys and stores |
+//! | [`check`], [`new_key`], [`keys`] | the other commands: `check-config`; `new-key`; `enrol` and `rewrap` |
+//! | [`secret_file`], [`trouble`] | secrets in files; why something did not work, and whether asking again may help |
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! What a pass is due for: erasures of which nobody has been over the pages yet. Whatever erases puts itself down here; the pass that was over takes it away.
+//! What a pass is due for: erasures of which nobody has been over the pages yet. Whatever erases puts itself down here; a pass that has been over every page takes it away.
 
 use pgrx::pg_sys;
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import hvac
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "vault"))
@@ -101,6 +102,13 @@ def documented(page: str, title: str) -> str:
     text = (ROOT / "docs" / "howto" / page).read_text()
     _, block = text.split(f"`{title}`:\n\n```json\n", 1)
     return block.split("```", 1)[0]
+
+
+def refuses(worker: Worker, kind: str, *words) -> str:
+    with pytest.raises(Refused) as refused:
+        worker(*words)
+    assert refused.value.kind == kind, refused.value
+    return refused.value.text
 
 
 class VaultService:

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import hashlib
-import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path

@@ -15,7 +15,7 @@ from cluster import root_dir, wait_until
 from ledger import checkpoint, seal
 from ledger_tree import recomputed, root
 from liar import anchor, signer_of
-from vault import ONBOX, RESOLVE, Vault, read, reason_of, refused, refused_read
+from vault import ONBOX, Vault, read, reason_of, refused, refused_read
 
 STALE = ("55000", "anchor_stale")
 MANY = "SELECT status FROM identity.pii_resolve_many(%s::uuid[], 't.all', '{name}')"

@@ -8,11 +8,10 @@ import psycopg
 import pytest
 
 from cluster import Cluster, wait_until
-from consent import record, template
 from erasure import asked, authorise
 from retention import aged, erased, night_is_over, policy, sweep
 from scrub import Past, checkpoint, erase, may_erase, people, scrub_all
-from vault import FIELDS, RESOLVE, Vault, read
+from vault import RESOLVE, Vault
 
 
 @pytest.fixture(scope="module")

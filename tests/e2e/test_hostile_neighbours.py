@@ -1,7 +1,5 @@
 """Others in the same cluster, and the owner of the database, change what is theirs to change: it opens and stops nothing of ours."""
 
-import time
-
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb

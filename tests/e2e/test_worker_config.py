@@ -1,5 +1,7 @@
 """What anchor-worker says of its configuration, and what it never says."""
 
+import subprocess
+
 import pytest
 
 from worker import BARE, PROGRAM, Anchoring, grow
@@ -126,7 +128,5 @@ def test_a_new_key_is_made_once_and_readable_by_its_owner_alone(anchoring, tmp_p
 
 
 def test_arguments_that_are_none_are_explained():
-    import subprocess
-
     done = subprocess.run([PROGRAM, "--config", "/x", "rnu"], env=BARE, capture_output=True, text=True)
     assert done.returncode == 2 and "unrecognized subcommand 'rnu'" in done.stderr

@@ -10,7 +10,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from key_services import Answer, Authority, Refused, Server, State, VaultService, Worker, forms, secret
+from key_services import Answer, Authority, Refused, Server, State, VaultService, Worker, forms, refuses, secret
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,6 @@ def everyday(shared):
     worker = shared.worker()
     yield worker
     worker.close()
-
-
-def refuses(worker: Worker, kind: str, *words) -> str:
-    with pytest.raises(Refused) as refused:
-        worker(*words)
-    assert refused.value.kind == kind, refused.value
-    return refused.value.text
 
 
 def test_a_key_is_made_and_comes_back(everyday):

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from amazon import Amazon, identity_token
-from key_services import Authority, Refused, Worker, documented, forms, secret
+from key_services import Authority, Worker, documented, forms, refuses, secret
 from ministack import REGION
 from test_worker_signer import ORIGIN, TEXT, sign, verifies
 
@@ -51,13 +51,6 @@ class Setting:
 @pytest.fixture
 def setting(amazon, tmp_path):
     return Setting(amazon, tmp_path)
-
-
-def refuses(worker: Worker, kind: str, *words) -> str:
-    with pytest.raises(Refused) as refused:
-        worker(*words)
-    assert refused.value.kind == kind, refused.value
-    return refused.value.text
 
 
 def test_the_documented_policy_is_enough(setting):

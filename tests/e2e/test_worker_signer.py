@@ -7,7 +7,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from key_services import Answer, Refused, VaultService, Worker, secret
+from key_services import Answer, VaultService, Worker, refuses, secret
 
 ORIGIN = "identity_pgx/00000000-0000-7000-8000-000000000001"
 TEXT = f"{ORIGIN}\n12\n{base64.b64encode(bytes(32)).decode()}\n"
@@ -35,13 +35,6 @@ def service(tmp_path):
     service = VaultService(tmp_path)
     yield service
     service.close()
-
-
-def refuses(worker: Worker, kind: str, *words) -> str:
-    with pytest.raises(Refused) as refused:
-        worker(*words)
-    assert refused.value.kind == kind, refused.value
-    return refused.value.text
 
 
 def test_vault_signs(service):

@@ -43,7 +43,7 @@ impl Service {
 /// Signs a request whose headers and body are complete.
 ///
 /// # Errors
-/// As [`Credentials::current`]; `Configuration` if the request cannot be signed: its body is a stream, a header is no text.
+/// What keeps the credentials from being had; `Configuration` if the request cannot be signed: its body is a stream, a header is no text.
 pub async fn sign(
     request: &mut Request,
     service: Service,

@@ -7,7 +7,6 @@ mod vault;
 use base64ct::{Base64, Encoding as _};
 use identity_core::key::KeyKind;
 use serde::Deserialize;
-
 use uuid::Uuid;
 use zeroize::Zeroizing;
 

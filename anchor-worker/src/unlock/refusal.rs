@@ -1,10 +1,11 @@
-//! What the database refuses with.
+//! What the database refuses with, when it is asked about keys.
 
 use tokio_postgres::Error;
 
+use crate::database::{reason, refused};
 use crate::trouble::{Kind, Trouble};
 
-/// The SQLSTATE and the extension's reason. Not its message: a database that is not ours may say anything.
+/// What the worker makes of an error of the key functions.
 pub(super) fn refusal(error: Error) -> Trouble {
     let Some(answer) = error.as_db_error() else {
         let kind = if error.is_closed() {
@@ -14,14 +15,8 @@ pub(super) fn refusal(error: Error) -> Trouble {
         };
         return Trouble::new(kind, "the connection to the database failed");
     };
-    let code = answer.code().code();
-    let word =
-        |text: &str| !text.is_empty() && text.bytes().all(|c| c == b'_' || c.is_ascii_lowercase());
-    let reason = answer
-        .detail()
-        .and_then(|detail| detail.lines().next()?.strip_prefix("reason: "))
-        .filter(|reason| word(reason));
-    let kind = match (code, reason) {
+    let reason = reason(answer);
+    let kind = match (answer.code().code(), reason) {
         // It does not know our public key, or it is not the one that we sealed to.
         (_, Some("signature" | "key_check")) => Kind::Untrue,
         ("42501" | "28000", _) => Kind::Denied,
@@ -30,12 +25,14 @@ pub(super) fn refusal(error: Error) -> Trouble {
         ("22023" | "22004", _) => Kind::Configuration,
         _ => Kind::Unavailable,
     };
-    let reason = reason.map(|reason| format!(", reason {reason}"));
-    Trouble::new(
-        kind,
-        format!(
-            "the database refuses with {code}{}",
-            reason.unwrap_or_default()
-        ),
-    )
+    let hint = match reason {
+        Some("signature") => {
+            ": identity_pgx.worker_public_key must be what check-config prints, and takes a restart to change"
+        }
+        Some("role_conflict") => {
+            ": the keyring has development keys, or the database was in use without this keyring"
+        }
+        _ => "",
+    };
+    Trouble::new(kind, refused(answer) + hint)
 }
