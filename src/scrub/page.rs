@@ -6,6 +6,8 @@
 //! Pruning is asked of `heap_page_prune_opt`, by the hints that it looks at: of the functions that prune it alone has kept its signature in PostgreSQL
 //! 15 to 18, and `heap_page_prune` changed it in a minor release.
 
+use std::mem::offset_of;
+
 use pgrx::pg_sys;
 
 use super::layout::{self, PAGE};
@@ -85,9 +87,8 @@ impl Look {
         unsafe {
             let buffer = self.lock(block);
             let page = pg_sys::BufferGetPage(buffer);
-            let waits = !pg_sys::PageIsNew(page)
-                && item <= pg_sys::PageGetMaxOffsetNumber(page)
-                && (*pg_sys::PageGetItemId(page, item)).lp_flags() == pg_sys::LP_DEAD;
+            let waits = item <= item_count(page)
+                && (*item_pointer(page, item)).lp_flags() == pg_sys::LP_DEAD;
             pg_sys::UnlockReleaseBuffer(buffer);
             waits
         }
@@ -126,11 +127,8 @@ impl Look {
         unsafe {
             let page = pg_sys::BufferGetPage(buffer);
             let (mut dead, mut dead_item) = (false, None);
-            if pg_sys::PageIsNew(page) {
-                return (dead, dead_item);
-            }
-            for item in 1..=pg_sys::PageGetMaxOffsetNumber(page) {
-                let pointer = pg_sys::PageGetItemId(page, item);
+            for item in 1..=item_count(page) {
+                let pointer = item_pointer(page, item);
                 match (*pointer).lp_flags() {
                     pg_sys::LP_DEAD => dead_item = Some(item),
                     pg_sys::LP_NORMAL if !dead => {
@@ -153,7 +151,9 @@ impl Look {
         const LIVES: u16 = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMAX_INVALID) as u16;
         // SAFETY: a row of a locked page of the table.
         unsafe {
-            let header = pg_sys::PageGetItem(page, pointer).cast::<pg_sys::HeapTupleHeaderData>();
+            let header = page
+                .add((*pointer).lp_off() as usize)
+                .cast::<pg_sys::HeapTupleHeaderData>();
             if (*header).t_infomask & LIVES == LIVES {
                 return false;
             }
@@ -203,6 +203,25 @@ impl Look {
             pg_sys::GenericXLogFinish(log);
             true
         }
+    }
+}
+
+/// How many line pointers a page has; none if it is new. By hand, since PostgreSQL 15 has macros for this and later ones inline functions.
+unsafe fn item_count(page: pg_sys::Page) -> u16 {
+    // SAFETY: the caller's page, which is pinned and locked.
+    let lower = unsafe { (*page.cast::<pg_sys::PageHeaderData>()).pd_lower } as usize;
+    let pointers = lower.saturating_sub(offset_of!(pg_sys::PageHeaderData, pd_linp));
+    u16::try_from(pointers / size_of::<pg_sys::ItemIdData>()).unwrap_or(0)
+}
+
+/// One of them, from 1.
+unsafe fn item_pointer(page: pg_sys::Page, item: u16) -> pg_sys::ItemId {
+    // SAFETY: the caller's page, and an item that it has.
+    unsafe {
+        let pointers = (*page.cast::<pg_sys::PageHeaderData>())
+            .pd_linp
+            .as_mut_ptr();
+        pointers.add(usize::from(item) - 1)
     }
 }
 
