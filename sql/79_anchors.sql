@@ -2,3 +2,8 @@
 CREATE FUNCTION identity.anchor_record(checkpoint text, uri text, version_id text, lock_until timestamptz) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', 'anchor_record';
+
+-- How often there was something to seal soon, since the server started. Anybody may NOTIFY identity_seal_due; this number only a commit moves.
+CREATE FUNCTION identity._seal_occasions() RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', '_seal_occasions';

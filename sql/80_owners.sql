@@ -79,6 +79,7 @@ ALTER FUNCTION identity.ledger_salts(bigint[], int)                       OWNER 
 ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER TO identity_keeper;
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
 ALTER FUNCTION identity.anchor_record(text, text, text, timestamptz)      OWNER TO identity_keeper;
+ALTER FUNCTION identity._seal_occasions()                                 OWNER TO identity_keeper;
 
 -- Registered tables of applications: cleaned as their owners.
 ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;

@@ -110,7 +110,7 @@ GRANT SELECT, INSERT ON identity.ledger_seals, identity.ledger_heads, identity.l
                         identity.anchor_commits, identity.ledger_expired TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.ledger_seal(), identity.ledger_checkpoint(), identity.ledger_expire() TO identity_worker;
 -- Who brought the checkpoint out says so.
-GRANT EXECUTE ON FUNCTION identity.anchor_record(text, text, text, timestamptz) TO identity_worker;
+GRANT EXECUTE ON FUNCTION identity.anchor_record(text, text, text, timestamptz), identity._seal_occasions() TO identity_worker;
 -- Who proves to others, and who checks what was proven.
 GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),

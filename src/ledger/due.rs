@@ -7,11 +7,15 @@
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use identity_core::vocabulary::{AccessorKind, ChainKind};
-use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::pg_sys::{self, errcodes::PgSqlErrorCode};
 
+use crate::answer::value;
 use crate::query::{Statement, connected};
 use crate::record::{Fate, Shape};
-use crate::worker_process;
+use crate::sql_function::{Arguments, sql_function};
+use crate::{call, worker_process};
+
+sql_function!(_seal_occasions, pg_finfo__seal_occasions, occasions);
 
 static NOTIFY: Statement =
     Statement::write(c"SELECT pg_catalog.pg_notify('identity_seal_due', '')", &[]);
@@ -58,6 +62,13 @@ pub fn notify(before: Option<PgSqlErrorCode>) -> Option<PgSqlErrorCode> {
         Some(_) => {}
     }
     trouble
+}
+
+/// What a notification is worth: anybody may send one, and only a commit moves this number.
+fn occasions(_: Arguments) -> pg_sys::Datum {
+    call::operation();
+    let occasions = count().load(Ordering::Relaxed).cast_signed();
+    value(occasions).unwrap_or(pg_sys::Datum::from(0))
 }
 
 fn count() -> &'static AtomicU64 {
