@@ -5,7 +5,7 @@ use tokio_postgres::Error;
 use crate::trouble::{Kind, Trouble};
 
 /// The SQLSTATE and the extension's reason. Not its message: a database that is not ours may say anything.
-pub(super) fn refusal(error: Error) -> Trouble {
+pub(crate) fn refusal(error: Error) -> Trouble {
     let Some(answer) = error.as_db_error() else {
         let kind = if error.is_closed() {
             Kind::Unreachable
