@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::{info, warn};
 
 use crate::trouble::{Kind, Trouble};
@@ -31,16 +31,19 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 const WAITING: &str = "SELECT EXISTS (SELECT FROM identity.keyring k WHERE k.kind = 'dek' AND k.state = 'verify_only')";
 
-/// Locks and time are bounded: somebody who keeps the keyring locked must not keep the database from being unlocked.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '500ms'; SET LOCAL statement_timeout = '5s'";
-
-const REENCRYPT: &str = "SELECT (r ->> 'version')::int, (r ->> 'done')::int8, (r ->> 'failed')::int8, (r ->> 'left')::int8, r ->> 'retired'
-  FROM identity.reencrypt($1) r";
+/// One message, which is one transaction without BEGIN: whatever becomes of it, and of our waiting for it, the session is left as it was. Locks and time
+/// are bounded: somebody who keeps the keyring locked must not keep the log from being anchored.
+fn statement(most: i32) -> String {
+    format!(
+        "SET LOCAL lock_timeout = '500ms'; SET LOCAL statement_timeout = '5s';
+         SELECT r ->> 'version', r ->> 'done', r ->> 'failed', r ->> 'left', r ->> 'retired' FROM identity.reencrypt({most}) r"
+    )
+}
 
 /// What a batch came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Batch {
-    version: i32,
+    version: i64,
     done: i64,
     failed: i64,
     left: i64,
@@ -141,19 +144,20 @@ async fn one(database: &Client, most: i32) -> Result<Option<Batch>, Trouble> {
     if !row.try_get::<_, bool>(0).map_err(refusal)? {
         return Ok(None);
     }
-    database.batch_execute(BEGIN).await.map_err(refusal)?;
-    let answer = database.query_one(REENCRYPT, &[&most]).await;
-    let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = database.batch_execute(end).await;
-    let row = answer.map_err(refusal)?;
-    ended.map_err(refusal)?;
+    let answer = database.simple_query(&statement(most)).await;
+    let answer = answer.map_err(refusal)?;
     let batch = || {
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        })?;
+        let number = |column| row.try_get(column).ok()??.parse::<i64>().ok();
         Some(Batch {
-            version: row.try_get(0).ok()?,
-            done: row.try_get(1).ok()?,
-            failed: row.try_get(2).ok()?,
-            left: row.try_get(3).ok()?,
-            retired: row.try_get(4).ok()?,
+            version: number(0)?,
+            done: number(1)?,
+            failed: number(2)?,
+            left: number(3)?,
+            retired: row.try_get(4).ok()??.to_owned(),
         })
     };
     batch().map(Some).ok_or_else(|| {

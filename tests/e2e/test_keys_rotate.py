@@ -243,6 +243,24 @@ def test_one_that_was_overtaken_does_not_rotate_once_more(keys):
     assert keys.rotations("chain")[-1]["witness"] == "somebody"
 
 
+@pytest.fixture
+def lying(keys):
+    """A superuser's own key_rotate, which says that it rotated."""
+    name = "identity.key_rotate(kind text, reason text DEFAULT 'scheduled', witness text DEFAULT NULL)"
+    real = keys.sql("SELECT pg_get_functiondef('identity.key_rotate'::regproc) AS text")[0]["text"]
+    yield lambda body: keys.sql(f"CREATE OR REPLACE FUNCTION {name} RETURNS int LANGUAGE plpgsql AS $$ {body} $$")
+    keys.sql(real)
+
+
+@pytest.mark.parametrize("body", ["BEGIN RETURN 2; END", "BEGIN RETURN NULL; END"])
+def test_a_rotation_that_did_not_happen_is_not_believed(keys, lying, body):
+    states = keys.states("index")
+    lying(body)
+    answer = keys.rotate("index", code=1)
+    assert not [line for line in lines(answer, "good") if line.startswith("rotation")], shown(answer)
+    assert keys.active("index") == max(version for version, state in states.items() if state == "active")
+
+
 def waiting(keys, version: int) -> int:
     return keys.sql("SELECT count(*) AS n FROM identity.subjects WHERE dek_version BETWEEN 1 AND %s", (version - 1,))[0]["n"]
 
@@ -349,6 +367,14 @@ def test_keys_of_vault_are_rotated_and_an_outage_in_between_is_made_good(tmp_pat
             read(gateway, before)
         said = json.dumps(answer).encode()
         assert not [word for word in service.secrets() if word in said]
+        # Away once the key is in use: what could not be looked at is said, and what was done stands.
+        decrypts.clear()
+        service.state.intercept = lambda request: Answer(503) if "/decrypt/" in request.path and keys.active("chain") == 3 else None
+        answer = keys.rotate("chain", code=2)
+        assert [line for line in lines(answer, "good") if line.startswith("rotation: 3 is in use")], shown(answer)
+        assert [line for line in lines(answer, "unchecked") if line.startswith("row: ")]
+        service.state.intercept = lambda request: None
+        assert keys.active("chain") == 3 == max(keys.states("chain"))
         keys.vault_of.verify()
     finally:
         keys.close()

@@ -85,7 +85,7 @@ fn note(before: &Before, report: &mut Report) {
     report.note("old tree", &format!("{size} leaves, root {root}"));
     if let Some(waiting) = &before.waiting {
         let text = format!(
-            "{} was enrolled by {} at {} and is taken: if what was compromised then could have reached it, rotate once more",
+            "{} was enrolled by {} at {} and is taken; if somebody could have got it since, rotate once more",
             waiting.version, waiting.enrolled_by, waiting.created_at
         );
         report.note("waiting", &text);
