@@ -313,8 +313,8 @@ def test_reencryption_that_waits_for_a_lock_does_not_delay_anchors(keys):
     worker = keys.start()
     worker.says("leads")
     with keys.cluster.connect("t_daemon", autocommit=False) as holder:
-        versions = keys.states("index")
-        arguments = ("index", max(versions) + 1, os.urandom(60), "file:x", os.urandom(32))
+        kind = next(kind for kind in KINDS if "enrolled" not in keys.states(kind).values())
+        arguments = (kind, max(keys.states(kind)) + 1, os.urandom(60), "file:x", os.urandom(32))
         holder.execute("SELECT identity.key_enrol(%s::text, %s::int, %s::bytea, %s::text, %s::bytea)", arguments)
         wait_until(lambda: [event for event in worker.events("reencrypt") if "55P03" in event.get("trouble", "")], "the worker to meet the lock", 40)
         assert keys.states("dek")[old] == "verify_only"
