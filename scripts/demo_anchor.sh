@@ -6,27 +6,14 @@
 run_worker() {
   printf '\n%s$ anchor-worker --config %s %s%s\n' "$SQL_COLOR" "config.toml" "$*" "$PLAIN"
   code=0
-  answer=$("$PG_BIN/anchor-worker" --config "$anchors/config.toml" --log text "$@" 2>&1) || code=$?
-  # Each line without its time, and the tour's own directory by its name.
+  answer=$("$PG_BIN/anchor-worker" --config "$PLAYGROUND_WORKER" --log text "$@" 2>&1) || code=$?
+  # Each line without its time, and the playground's directory by its name.
   answer=$(sed -E "s/^[0-9]{4}-[0-9TZ:.-]+ +//; s#$anchors#…#g" <<<"$answer")
   show_answer | fold -s -w 110
 }
 expect_code() { [ "$code" -eq "$1" ] || fail "exit code $1, not $code"; }
 
-anchors=$(mktemp -d)
-trap 'rm -rf "$anchors"' EXIT
-mkdir "$anchors/store"
-(umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$anchors/signer.key")
-cat >"$anchors/config.toml" <<TOML
-[database]
-url = "postgresql:///$PGDATABASE?host=$PGHOST&port=$PGPORT&user=worker_demo"
-[signer]
-provider = "file"
-key_file = "$anchors/signer.key"
-[store]
-kind = "directory"
-path = "$anchors/store"
-TOML
+anchors=${PLAYGROUND_WORKER%/*}
 
 chapter "An anchor, and a history that nobody signs"
 tell "A checkpoint is worth something where the database's administrators cannot write. The worker brings it there: it seals, asks a key that the database does not" \
@@ -70,7 +57,7 @@ COMMIT;
 SQL
 }
 leaf=$(value "SELECT encode(hash, 'hex') FROM identity.ledger_nodes WHERE level = 0 AND index = 0")
-trap 'rewritten "$leaf"; rm -rf "$anchors"' EXIT
+trap 'rewritten "$leaf"' EXIT
 rewritten "$(printf 'ab%.0s' {1..32})"
 ask worker_demo "SELECT identity.ledger_checkpoint()"
 [ "$answer" != "$before" ] || fail "another root"
@@ -83,10 +70,8 @@ expect 'nothing is signed'
 [ "$(find "$anchors/store" -type f | wc -l)" -eq "$signed" ] || fail "nothing in the store"
 tell "It names both trees, goes on refusing until a person has looked, and has put nothing there. (The tour puts the tree back as it was.)"
 rewritten "$leaf"
-trap 'rm -rf "$anchors"' EXIT
+trap - EXIT
 run_worker once
 expect_code 0
 printf '\n'
 tell "Whoever has this key can check every anchor, with no access to the database: $vkey"
-trap - EXIT
-rm -rf "$anchors"

@@ -54,6 +54,7 @@ locate() {
     MOVED="the playground lies in $BASE, because user '$OWNER' cannot reach $TARGET"
   fi
   DATA=$BASE/data
+  WORKER=$BASE/anchor-worker
   LOG=$BASE/server.log
   PORT=$((28800 + PG_MAJOR))
   SOCKET_DIR=$BASE/socket
@@ -105,7 +106,7 @@ stop_server() {
 }
 
 forget_data() {
-  rm -rf "$DATA" "$SOCKET_DIR/.s.PGSQL.$PORT" "$SOCKET_DIR/.s.PGSQL.$PORT.lock"
+  rm -rf "$DATA" "$WORKER" "$SOCKET_DIR/.s.PGSQL.$PORT" "$SOCKET_DIR/.s.PGSQL.$PORT.lock"
   rm -f "$BASE/made" "$BASE/library" "$BASE/script"
 }
 
@@ -133,7 +134,7 @@ shared_preload_libraries = '$EXTENSION'
 $EXTENSION.database = '$DATABASE'
 # Keys that everybody knows. Never in production.
 $EXTENSION.allow_dev_keys = on
-# Nothing anchors here: a playground that is a day old would refuse every read.
+# Nothing anchors here by itself: a playground that is a day old would refuse every read.
 $EXTENSION.max_anchor_lag = 0
 CONF
   remember made "$PG_MAJOR $SOCKET_DIR"
@@ -175,8 +176,27 @@ make_database() {
   sql -d "$DATABASE" -o /dev/null -f - <"$ROOT/scripts/playground.sql" 2>&1 | sed 's/^psql:<stdin>:[0-9]*: //' >&2
 }
 
+# A worker to try out: nobody runs it but by hand. Its store is a directory, its key a
+# file; both belong to this cluster's log, and go with it.
+make_worker() {
+  if [ -f "$WORKER/config.toml" ]; then return; fi
+  mkdir -p "$WORKER/store"
+  (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$WORKER/signer.key")
+  cat >"$WORKER/config.toml" <<TOML
+[database]
+url = "postgresql:///$DATABASE?host=$SOCKET_DIR&port=$PORT&user=worker_demo"
+[signer]
+provider = "file"
+key_file = "$WORKER/signer.key"
+[store]
+kind = "directory"
+path = "$WORKER/store"
+TOML
+}
+
 print_exports() {
-  printf 'export PGHOST=%q PGPORT=%q PGDATABASE=%q PGUSER=%q\n' "$SOCKET_DIR" "$PORT" "$DATABASE" "$SUPERUSER"
+  printf 'export PGHOST=%q PGPORT=%q PGDATABASE=%q PGUSER=%q PLAYGROUND_WORKER=%q\n' \
+    "$SOCKET_DIR" "$PORT" "$DATABASE" "$SUPERUSER" "$WORKER/config.toml"
 }
 
 up() {
@@ -202,6 +222,7 @@ up() {
     becomes_ready || die "the playground's server does not answer on $SOCKET_DIR; see $LOG"
   fi
   make_database
+  make_worker
   await_health
   [ -z "${MOVED:-}" ] || say "$MOVED"
   say "the playground runs: $SOCKET_DIR port $PORT, database $DATABASE"

@@ -62,6 +62,9 @@ fn an_untouched_ledger_has_nothing_to_find() {
     assert_eq!((summary.cuts, summary.batches, summary.anchors), (3, 3, 3));
     let lanes = [(0, 334), (3, 338), (40, 333)];
     assert_eq!(summary.lanes, lanes.into());
+    let anchored = ledger().anchors.pop().unwrap();
+    assert_eq!(summary.tree_size, anchored.tree_size);
+    assert_eq!(Some(summary.root), anchored.root);
     assert_eq!(Ledger::default().findings(), []);
 }
 

@@ -119,7 +119,12 @@ fn clocks_that_go_back_are_found() {
     back.row(id).at = NOVEMBER + HOUR - SECOND;
     assert_eq!(found(&back), []);
 
+    // A second is no time between clocks.
     let mut late = Ledger::default();
+    late.add(0, NOVEMBER + SECOND, false);
+    late.seal(NOVEMBER);
+    assert_eq!(late.faults(), []);
+    late = Ledger::default();
     late.add(0, NOVEMBER + HOUR, false);
     late.seal(NOVEMBER);
     assert_eq!(late.faults(), [Fault::AfterSeal]);
@@ -140,6 +145,15 @@ fn rows_that_stay_unsealed_are_found_and_the_oldest_is_named() {
             fault: Fault::Unsealed
         }]
     );
+    // In whichever lane it lies; of two as old, the one in the first.
+    let at = ledger.row(oldest).at;
+    for (ago, named) in [(0, oldest), (SECOND, access_id(40, 334))] {
+        let mut more = ledger.clone();
+        more.add(40, at - ago, false);
+        let place = Place::Row(named);
+        let fault = Fault::Unsealed;
+        assert_eq!(more.findings(), [Finding { place, fault }]);
+    }
     ledger.now -= 5 * SECOND;
     assert_eq!(ledger.findings(), []);
 }
