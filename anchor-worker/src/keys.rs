@@ -36,7 +36,7 @@ pub async fn rewrap(config: &Config) -> Result<String, Trouble> {
     Ok(format!("{} keys are wrapped anew", done?))
 }
 
-async fn open(config: &Config) -> Result<(Unlocker, Database), Trouble> {
+pub(crate) async fn open(config: &Config) -> Result<(Unlocker, Database), Trouble> {
     let unlock = config.unlock.as_ref().ok_or_else(|| {
         Trouble::new(
             Kind::Configuration,

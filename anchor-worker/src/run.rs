@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
+use crate::reencrypt::Reencryption;
 use crate::round::{Tools, round};
 use crate::signer::Signer;
 use crate::step::anchor::End;
@@ -16,6 +17,7 @@ use crate::step::known::Known;
 use crate::step::wait;
 use crate::stop::Stop;
 use crate::store::Store;
+use crate::task::Task;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::{State, Unlocker};
 
@@ -48,35 +50,6 @@ impl Verdict {
     }
 }
 
-/// Something that is done again and again.
-struct Task {
-    at: Instant,
-    failures: u32,
-}
-
-impl Task {
-    fn new() -> Self {
-        Self {
-            at: Instant::now(),
-            failures: 0,
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        self.at <= Instant::now()
-    }
-
-    fn done(&mut self, every: Duration) {
-        self.failures = 0;
-        self.at = Instant::now() + every;
-    }
-
-    fn failed(&mut self, kind: Kind) {
-        self.failures = self.failures.saturating_add(1);
-        self.at = Instant::now() + wait::after(kind, self.failures);
-    }
-}
-
 /// A worker, with everything that its configuration names.
 pub struct Worker {
     config: Config,
@@ -86,6 +59,8 @@ pub struct Worker {
     stop: Stop,
     anchoring: Task,
     unlocking: Task,
+    reencrypting: Task,
+    reencryption: Reencryption,
 }
 
 impl Worker {
@@ -118,6 +93,8 @@ impl Worker {
             stop,
             anchoring: Task::new(),
             unlocking: Task::new(),
+            reencrypting: Task::new(),
+            reencryption: Reencryption::new(),
         })
     }
 
@@ -200,7 +177,8 @@ impl Worker {
         let mut database = Database::open(&self.config.database, wake).await?;
         info!(event = "connected", "connected to the database");
         // Nobody told us of what happened meanwhile.
-        (self.anchoring, self.unlocking) = (Task::new(), Task::new());
+        (self.anchoring, self.unlocking, self.reencrypting) =
+            (Task::new(), Task::new(), Task::new());
         let mut lead = None;
         while !self.stop.is_wanted() {
             if database.is_closed() {
@@ -232,11 +210,18 @@ impl Worker {
         if self.anchoring.is_due() {
             self.anchor(database).await;
         }
+        // Last, and not while keys are missing, which it would be refused for.
+        if self.reencrypting.is_due() && self.unlocking.failures == 0 && !self.stop.is_wanted() {
+            self.reencrypt(database).await;
+        }
         if database.is_closed() || self.stop.is_wanted() {
             return;
         }
         let finished = Instant::now();
-        let next = self.anchoring.at.min(self.unlocking.at);
+        let mut next = self.anchoring.at.min(self.unlocking.at);
+        if self.unlocking.failures == 0 {
+            next = next.min(self.reencrypting.at);
+        }
         let woken = self.rest(next.saturating_duration_since(finished)).await;
         // After trouble its wait counts: a store that is down is not asked at every notification.
         if woken && self.anchoring.failures == 0 {
@@ -281,6 +266,20 @@ impl Worker {
             }
         }
         Verdict::Good
+    }
+
+    async fn reencrypt(&mut self, database: &Database) {
+        match self.reencryption.round(database.client()).await {
+            Ok(wait) => self.reencrypting.done(wait),
+            Err(trouble) => {
+                self.reencrypting.failed(trouble.kind);
+                report(
+                    "reencrypt",
+                    &trouble,
+                    "what older keys encrypted was not encrypted anew",
+                );
+            }
+        }
     }
 
     async fn anchor(&mut self, database: &Database) -> Verdict {

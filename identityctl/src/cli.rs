@@ -3,7 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use identity_core::key::KeyKind;
 use identity_core::note::VerifierKey;
+use identity_core::vocabulary::RotationReason;
+
+/// Longest name of a witness that is recorded.
+const MOST_WITNESS_BYTES: usize = 200;
 
 /// Command line of identity_pgx.
 ///
@@ -17,9 +22,39 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Put keys to use
+    #[command(subcommand)]
+    Keys(Keys),
     /// Check the ledger without trusting the database
     #[command(subcommand)]
     Verify(Verify),
+}
+
+#[derive(Subcommand)]
+pub enum Keys {
+    /// Have a new key made, brought and put to use in the place of the one that is; then look whether all is well
+    ///
+    /// What was interrupted is begun again: a new key that waits is taken.
+    Rotate(Rotate),
+}
+
+#[derive(Args)]
+pub struct Rotate {
+    /// Which key: dek, chain, index or signing
+    #[arg(value_name = "KIND", value_parser = kind)]
+    pub kind: KeyKind,
+    /// Configuration of the anchor-worker
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Why: scheduled, compromise, cred_loss or recovery
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    pub reason: RotationReason,
+    /// Who else sees it happen; it is recorded
+    #[arg(long, value_name = "NAME", value_parser = witness)]
+    pub witness: String,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Subcommand)]
@@ -106,6 +141,23 @@ pub struct Database {
     pub json: bool,
 }
 
+fn kind(word: &str) -> Result<KeyKind, &'static str> {
+    KeyKind::parse(word).ok_or("dek, chain, index or signing")
+}
+
+fn reason(word: &str) -> Result<RotationReason, &'static str> {
+    RotationReason::parse(word).ok_or("scheduled, compromise, cred_loss or recovery")
+}
+
+fn witness(name: &str) -> Result<String, &'static str> {
+    let fits = name.len() <= MOST_WITNESS_BYTES && !name.chars().any(char::is_control);
+    if fits && !name.trim().is_empty() {
+        Ok(name.trim().to_owned())
+    } else {
+        Err("a name of up to 200 bytes, in one line")
+    }
+}
+
 fn key(text: &str) -> Result<VerifierKey, &'static str> {
     VerifierKey::parse(text).ok_or(
         "not a verifier key of Ed25519: it looks like log.example.org+1a2b3c4d+AQ…; of one that lies in a file, give the text: --key \"$(cat FILE)\"",
@@ -121,6 +173,23 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_key_is_rotated_without_a_reason_and_a_witness() {
+        let parses = |rest: &[&str]| {
+            let command = ["identityctl", "keys", "rotate", "dek", "--config", "f"];
+            Cli::try_parse_from(command.iter().chain(rest)).is_ok()
+        };
+        assert!(parses(&["--reason", "scheduled", "--witness", "Ada"]));
+        assert!(!parses(&["--reason", "scheduled"]));
+        assert!(!parses(&["--witness", "Ada"]));
+        for reason in ["", "other", "Scheduled"] {
+            assert!(!parses(&["--reason", reason, "--witness", "Ada"]));
+        }
+        for name in ["", " ", "a\nb", &"x".repeat(201)] {
+            assert!(!parses(&["--reason", "recovery", "--witness", name]));
+        }
     }
 
     #[test]

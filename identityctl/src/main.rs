@@ -3,6 +3,7 @@
 //! | file | one job |
 //! |---|---|
 //! | `cli.rs` | the arguments |
+//! | `keys/rotate.rs` | a new key in the place of an old one |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
 //! | `verify/anchors/` | what lies in the store of anchors, and whether the database is what was anchored |
 //! | `verify/bundle.rs` | proofs in files, checked offline |
@@ -21,6 +22,7 @@
 )]
 
 mod cli;
+mod keys;
 mod report;
 mod verify;
 
@@ -28,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, Verify};
+use cli::{Cli, Command, Keys, Verify};
 
 fn main() -> ExitCode {
     // A defect of ours, or a processor that the TLS library does not know, must not end in a code that says something of the ledger.
@@ -37,11 +39,17 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     // clap ends the process with 2 for arguments it does not understand: nothing was checked.
-    let Command::Verify(command) = Cli::parse().command;
-    let (report, json) = match command {
-        Verify::Anchors(arguments) => (verify::anchors::run(&arguments), arguments.json),
-        Verify::Bundle(arguments) => (verify::bundle::run(&arguments), arguments.json),
-        Verify::Database(arguments) => (verify::database::run(&arguments), arguments.json),
+    let (report, json) = match Cli::parse().command {
+        Command::Keys(Keys::Rotate(arguments)) => (keys::rotate::run(&arguments), arguments.json),
+        Command::Verify(Verify::Anchors(arguments)) => {
+            (verify::anchors::run(&arguments), arguments.json)
+        }
+        Command::Verify(Verify::Bundle(arguments)) => {
+            (verify::bundle::run(&arguments), arguments.json)
+        }
+        Command::Verify(Verify::Database(arguments)) => {
+            (verify::database::run(&arguments), arguments.json)
+        }
     };
     report.print(json)
 }

@@ -82,7 +82,12 @@ pub(super) async fn installation(database: &Client) -> Result<[u8; 16], Trouble>
 
 /// Whether the vault says that it works; if it does not, keys are one reason of several.
 pub(super) async fn is_unlocked(database: &Client) -> bool {
-    database.execute(HEALTH, &[]).await.is_ok()
+    health(database).await.is_ok()
+}
+
+pub(crate) async fn health(database: &Client) -> Result<(), Trouble> {
+    let asked = database.execute(HEALTH, &[]).await;
+    asked.map(drop).map_err(refusal)
 }
 
 pub(super) async fn kept(database: &Client) -> Result<Vec<Entry>, Trouble> {

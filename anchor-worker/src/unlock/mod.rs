@@ -4,10 +4,10 @@
 //! the database cluster and the timeline that were unlocked before. Whoever can replace the library itself gets the keys; see `docs/limits.md`.
 
 mod functions;
-mod keyring;
+pub(crate) mod keyring;
 mod make;
 mod place;
-mod refusal;
+pub(crate) mod refusal;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::database::{reason, refused};
 use crate::trouble::{Kind, Trouble};
 
 /// What the worker makes of an error of the key functions.
-pub(super) fn refusal(error: Error) -> Trouble {
+pub(crate) fn refusal(error: Error) -> Trouble {
     let Some(answer) = error.as_db_error() else {
         let kind = if error.is_closed() {
             Kind::Unreachable

@@ -1,0 +1,167 @@
+//! What older keys encrypted follows a rotation, in batches so small that unlocking and anchoring never wait for one.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_postgres::{Client, SimpleQueryMessage};
+use tracing::{info, warn};
+
+use crate::trouble::{Kind, Trouble};
+use crate::unlock::refusal::refusal;
+
+/// How often it is asked whether an older key is there.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Between batches that had nothing to do: an older key goes once every transaction that could use it is over.
+const RETIRE_EVERY: Duration = Duration::from_secs(5);
+
+/// While what is left cannot be done without a person.
+const STUCK_EVERY: Duration = Duration::from_secs(600);
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// What a batch should take, so that other duties are as punctual as without it.
+const BATCH_TIME: Duration = Duration::from_millis(250);
+const FIRST_BATCH: i32 = 50;
+const LARGEST_BATCH: i32 = 1000;
+
+/// What the client waits at most for an answer to any of it.
+const LIMIT: Duration = Duration::from_secs(10);
+
+const WAITING: &str = "SELECT EXISTS (SELECT FROM identity.keyring k WHERE k.kind = 'dek' AND k.state = 'verify_only')";
+
+/// One message, which is one transaction without BEGIN: whatever becomes of it, and of our waiting for it, the session is left as it was. Locks and time
+/// are bounded: somebody who keeps the keyring locked must not keep the log from being anchored.
+fn statement(most: i32) -> String {
+    format!(
+        "SET LOCAL lock_timeout = '500ms'; SET LOCAL statement_timeout = '5s';
+         SELECT r ->> 'version', r ->> 'done', r ->> 'failed', r ->> 'left', r ->> 'retired' FROM identity.reencrypt({most}) r"
+    )
+}
+
+/// What a batch came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Batch {
+    version: i64,
+    done: i64,
+    failed: i64,
+    left: i64,
+    /// Versions, as a JSON array.
+    retired: String,
+}
+
+/// How far we are.
+pub(crate) struct Reencryption {
+    batch: i32,
+    /// Since progress was last told.
+    done: i64,
+    told: Option<Instant>,
+    /// What failed when it was last told.
+    stuck: i64,
+}
+
+impl Reencryption {
+    pub fn new() -> Self {
+        Self {
+            batch: FIRST_BATCH,
+            done: 0,
+            told: None,
+            stuck: 0,
+        }
+    }
+
+    /// One batch, if something waits. Returns when to come again.
+    ///
+    /// # Errors
+    /// What the database refuses with.
+    pub async fn round(&mut self, database: &Client) -> Result<Duration, Trouble> {
+        let batch = self.batch;
+        let began = Instant::now();
+        let answer = timeout(LIMIT, one(database, batch)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let text = "the database did not answer in time";
+            Err(Trouble::new(Kind::Unreachable, text))
+        });
+        let took = began.elapsed();
+        // One that failed may have been too large for its time.
+        self.batch = match answer {
+            Ok(_) if took < BATCH_TIME / 2 => (batch * 2).min(LARGEST_BATCH),
+            Ok(_) if took <= BATCH_TIME => batch,
+            _ => (batch / 2).max(1),
+        };
+        let Some(answer) = answer? else {
+            *self = Self::new();
+            return Ok(LOOK_EVERY);
+        };
+        self.tell(&answer);
+        Ok(if answer.done > 0 {
+            // At most half of the time: the database has other things to do.
+            took
+        } else if answer.left > 0 && answer.failed == answer.left {
+            STUCK_EVERY
+        } else {
+            RETIRE_EVERY
+        })
+    }
+
+    fn tell(&mut self, batch: &Batch) {
+        let (version, left, failed) = (batch.version, batch.left, batch.failed);
+        self.done += batch.done;
+        let is_time = self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if self.done > 0 && (is_time || left == 0) {
+            let done = self.done;
+            info!(
+                event = "reencrypt",
+                version, done, left, "what older keys encrypted is encrypted anew"
+            );
+            (self.done, self.told) = (0, Some(Instant::now()));
+        }
+        if failed > self.stuck {
+            warn!(
+                event = "reencrypt",
+                alarm = true,
+                version,
+                failed,
+                left,
+                "subjects hold a ciphertext that does not open: they are left as they are, and so is their key"
+            );
+        }
+        self.stuck = failed;
+        if batch.retired != "[]" {
+            let retired = batch.retired.as_str();
+            info!(
+                event = "retired",
+                retired, "keys that nothing refers to any more are retired"
+            );
+        }
+    }
+}
+
+/// Nothing if there is no older key.
+async fn one(database: &Client, most: i32) -> Result<Option<Batch>, Trouble> {
+    let row = database.query_one(WAITING, &[]).await.map_err(refusal)?;
+    if !row.try_get::<_, bool>(0).map_err(refusal)? {
+        return Ok(None);
+    }
+    let answer = database.simple_query(&statement(most)).await;
+    let answer = answer.map_err(refusal)?;
+    let batch = || {
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        })?;
+        let number = |column| row.try_get(column).ok()??.parse::<i64>().ok();
+        Some(Batch {
+            version: number(0)?,
+            done: number(1)?,
+            failed: number(2)?,
+            left: number(3)?,
+            retired: row.try_get(4).ok()??.to_owned(),
+        })
+    };
+    batch().map(Some).ok_or_else(|| {
+        let text = "the database's answer is not what the extension writes";
+        Trouble::new(Kind::Untrue, text)
+    })
+}

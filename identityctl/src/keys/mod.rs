@@ -1,0 +1,3 @@
+//! `identityctl keys`: what operators do with keys.
+
+pub mod rotate;
