@@ -253,6 +253,22 @@ def test_rewrap_touches_no_row_and_no_key(own, worker):
     assert own.sql("SELECT chain_kind FROM identity.pii_access_log WHERE accessor_kind = 'key_rewrap' AND outcome = 'committed'")[-1] == {"chain_kind": "merkle"}
 
 
+def test_rewrap_that_the_chain_could_not_say_is_refused(own, worker):
+    """While locked there is no key to chain with; what is recorded of a key must go on being what the keyring says."""
+    version, key = active(worker)["chain"], os.urandom(32)
+    number = version + 1
+    own.sql("SELECT identity.key_wipe_all()")
+    again = (b"wrapped while locked", "vault:other", check_value("chain", version, worker.keys["chain", version]))
+    refused(worker.conn, ENROL, ("chain", version, *again), "55000", "locked")
+    # What nobody has recorded yet may still change: the unlocking records it as it is then.
+    worker.enrol("chain", number, key)
+    worker.conn.execute(ENROL, ("chain", number, b"wrapped anew", "vault:k", check_value("chain", number, key)))
+    worker.unlock()
+    worker.conn.execute(ENROL, ("chain", version, *again))
+    worker.conn.execute(ROTATE, ("chain", "scheduled", None))
+    own.verify()
+
+
 def test_kinds_for_later_are_brought_and_rotated(own, worker):
     for kind in ("index", "signing"):
         worker.enrol(kind)
