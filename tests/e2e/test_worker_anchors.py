@@ -165,6 +165,30 @@ def test_who_is_no_worker_cannot_stop_anchors_by_taking_the_lock(anchoring):
     anchoring.check()
 
 
+@pytest.mark.parametrize("holder", ["a prepared transaction", "a login that was dropped"])
+def test_a_lock_that_no_login_holds_stops_no_anchors(fresh, tmp_path, holder):
+    from vault import Vault
+
+    anchoring = Anchoring(Vault(fresh({"max_prepared_transactions": "2"})), tmp_path)
+    anchoring.vault.sql("CREATE ROLE t_passing LOGIN")
+    try:
+        with anchoring.vault.connect("t_passing") as passing:
+            if holder == "a prepared transaction":
+                passing.execute("BEGIN")
+                passing.execute("SELECT pg_advisory_xact_lock(1768190072, 1)")
+                passing.execute("PREPARE TRANSACTION 'for ever'")
+            else:
+                passing.execute("SELECT pg_advisory_lock(1768190072, 1)")
+                anchoring.vault.sql("DROP ROLE t_passing")
+            worker = anchoring.start()
+            grow(anchoring.vault)
+            anchoring.await_anchor()
+            assert worker.says("leads")["holder"] == holder
+        anchoring.check()
+    finally:
+        anchoring.leave()
+
+
 def test_a_store_that_is_away_is_caught_up_with(anchoring):
     worker = anchoring.start()
     grow(anchoring.vault)
