@@ -6,7 +6,7 @@ use identity_core::vocabulary::{AccessorKind, KeyState};
 use pgrx::pg_sys;
 
 use super::history::Event;
-use super::region::Keys;
+use super::region::{self, Keys};
 use super::ring::{self, Enrolment, Key, Ring};
 use super::{pending, unlock};
 use crate::bucket;
@@ -108,6 +108,11 @@ fn enrol(call: &Call, ring: &Ring, wanted: &Wanted<'_>, now: i64) {
     let waits = last.is_some_and(|key| key.state == KeyState::Enrolled);
     if wanted.version != next || waits {
         call.refuse(Reason::BadArgument);
+    }
+    // One more could not be brought, and from the next start on would keep out one that has to be.
+    let kept = ring.0.iter().filter(|key| key.state != KeyState::Retired);
+    if kept.count() >= region::MAX_KEYS {
+        call.refuse(Reason::TooMany);
     }
     if next == 1 {
         // A log without its keyring, or without that part of it, was restored: another key would be taken for the one that made it.

@@ -308,6 +308,23 @@ def test_rotation_while_keys_are_wiped(own, worker):
         assert versions(own, gateway.info.user)[0] == version
 
 
+def test_no_more_keys_are_enrolled_than_can_be_brought(fresh):
+    """One key too many would be brought in the place of one that is needed, and the vault would stay locked for ever."""
+    worker = Worker()
+    own = installed(fresh(worker.settings(), install=False), worker)
+    worker.enrol("signing")
+    worker.load("signing", 1)
+    for version in range(2, 255):
+        assert worker.rotate("signing") == version
+    for kind in ("chain", "dek", "index"):
+        version = max((v for k, v in worker.keys if k == kind), default=0) + 1
+        refused(worker.conn, ENROL, (kind, version, b"w", "vault:k", bytes(32)), "22023", "too_many")
+    own.sql("SELECT identity.key_wipe_all()")
+    worker.unlock()
+    well(own.cluster)
+    own.verify()
+
+
 def test_restart_after_rotations_unlocks_to_what_was_active(own, worker):
     before, subject = active(worker), own.subject()
     own.cluster.restart()
