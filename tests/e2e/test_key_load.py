@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from cluster import Cluster, wait_until
+from independent import VERIFY
 from unlock import ENROL, LOAD, Worker, check_value, events, installed, seal, well
 from vault import Vault, read, reason_of, refused, refused_read
 
@@ -350,7 +351,5 @@ def test_hostile_session_changes_nothing(own, worker):
 
 
 def test_frozen_vectors_agree():
-    from test_zz_independent import ROOT
-
-    done = subprocess.run([sys.executable, ROOT / "tests/independent/sealing.py"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, VERIFY.with_name("sealing.py")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -222,7 +222,8 @@ def test_sigterm_ends_it_while_it_waits_for_the_database(anchoring):
     with anchoring.vault.cluster.connect() as holder:
         holder.execute("BEGIN; LOCK TABLE identity.anchor_commits IN SHARE ROW EXCLUSIVE MODE")
         worker = anchoring.start()
-        wait_until(anchoring.notes, "the anchor in the store", 20)
+        waits = "SELECT FROM pg_stat_activity WHERE application_name = 'anchor-worker' AND wait_event_type = 'Lock'"
+        wait_until(lambda: anchoring.vault.sql(waits), "the worker to record its anchor", 20)
         worker.process.terminate()
         # The effect under way has ten seconds, and is cut off then.
         assert worker.process.wait(14) == 2

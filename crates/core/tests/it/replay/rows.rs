@@ -119,7 +119,12 @@ fn clocks_that_go_back_are_found() {
     back.row(id).at = NOVEMBER + HOUR - SECOND;
     assert_eq!(found(&back), []);
 
+    // A second is no time between clocks.
     let mut late = Ledger::default();
+    late.add(0, NOVEMBER + SECOND, false);
+    late.seal(NOVEMBER);
+    assert_eq!(late.faults(), []);
+    late = Ledger::default();
     late.add(0, NOVEMBER + HOUR, false);
     late.seal(NOVEMBER);
     assert_eq!(late.faults(), [Fault::AfterSeal]);

@@ -1,9 +1,10 @@
 //! Whatever is stored beside the rows.
 
 use identity_core::replay::*;
+use identity_core::{MAX_LANE, MAX_SEQ};
 
 use super::ledger;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, NOVEMBER};
 
 /// Everything that is stored beside the rows, changed a little; each change is found.
 #[test]
@@ -283,5 +284,29 @@ fn a_tile_of_the_wrong_shape_is_named() {
         let mut changed = ledger();
         change(changed.tiles.get_mut(&(2, 0, 0)).unwrap());
         assert!(changed.findings().contains(&finding), "{what}");
+    }
+}
+
+#[test]
+fn a_head_that_no_id_could_have_is_named() {
+    let mut greatest = Ledger::default();
+    greatest.add(MAX_LANE, NOVEMBER, false);
+    greatest.seal(NOVEMBER);
+    assert_eq!(greatest.faults(), []);
+    let heads = [
+        (MAX_LANE + 1, 1, Fault::HeadGoesBack),
+        (7, MAX_SEQ + 1, Fault::HeadGoesBack),
+        // It could; its rows are not there.
+        (7, MAX_SEQ, Fault::HeadMissing),
+    ];
+    for (lane, seq, fault) in heads {
+        let mut changed = ledger();
+        let mac = Some([1; 32]);
+        let heads = &mut changed.cuts.get_mut(&2).unwrap().heads;
+        heads.push(StoredHead { lane, seq, mac });
+        let place = Place::Head { cut: 2, lane };
+        let told = changed.findings();
+        let told = told.iter().filter(|finding| finding.place == place);
+        assert_eq!(told.collect::<Vec<_>>(), [&Finding { place, fault }]);
     }
 }
