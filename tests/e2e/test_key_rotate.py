@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from audited import audit, audit_login
-from cluster import Cluster
+from clock import Clock
+from cluster import Cluster, root_dir
 from identityctl import ends
 from ledger import check, checkpoint, seal
 from test_round_trip import counts, restored
@@ -306,6 +309,21 @@ def test_rotation_while_keys_are_wiped(own, worker):
     with own.gateway() as gateway:
         read(gateway, subject)
         assert versions(own, gateway.info.user)[0] == version
+
+
+def test_a_clock_that_is_set_back_makes_no_findings(fresh, monkeypatch):
+    """What became of a key is told by its events, in whatever order their moments are."""
+    clock = Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
+    worker = Worker()
+    own = installed(fresh(worker.settings(), install=False), worker)
+    for kind, behind in (("dek", 0.01), ("chain", 0.02), ("dek", 0.03), ("chain", 0.04)):
+        version = active(worker)[kind] + 1
+        worker.enrol(kind, version)
+        clock.set(-behind)
+        worker.load(kind, version)
+        worker.conn.execute(ROTATE, (kind, "scheduled", None))
+    assert [row["kind"] for row in events(own, "key_rotation")] == ["chain", "dek", "chain", "dek"]
+    assert not [row for row in own.findings() if row["check_name"] == "keys" and not row["ok"]]
 
 
 def test_no_more_keys_are_enrolled_than_can_be_brought(fresh):
