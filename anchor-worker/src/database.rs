@@ -32,11 +32,13 @@ const LEAD: &str = "SELECT pg_try_advisory_lock(1768190072, 1)";
 
 const LEAVE: &str = "SELECT pg_advisory_unlock(1768190072, 1)";
 
-/// Anybody who may connect may take that lock, and keep it: what is no worker is not waited for.
-const HOLDER: &str = "SELECT usename::text, pg_has_role(usesysid, 'identity_worker', 'MEMBER')
-  FROM pg_locks JOIN pg_stat_activity USING (pid)
- WHERE locktype = 'advisory' AND granted AND (classid, objid, objsubid) = (1768190072, 1, 2)
-   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND usename IS NOT NULL";
+/// Anybody who may connect may take that lock, and keep it: what is no worker is not waited for. A prepared transaction has no session, and a login that
+/// was dropped has no name; a session that is ending is neither.
+const HOLDER: &str = "SELECT COALESCE(a.usename::text, CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE 'a login that was dropped' END),
+       CASE WHEN a.usename IS NULL THEN false ELSE pg_has_role(a.usesysid, 'identity_worker', 'MEMBER') END
+  FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+ WHERE l.locktype = 'advisory' AND l.granted AND (l.classid, l.objid, l.objsubid) = (1768190072, 1, 2)
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.pid IS NULL OR a.datid IS NOT NULL)";
 
 /// A session.
 pub struct Database {
@@ -144,6 +146,16 @@ impl Database {
             (!worker).then(|| row.try_get(0).ok())?
         });
         Ok(holder.map_or(Lead::Others, |from| Lead::Seized { from }))
+    }
+
+    /// How often there was something to seal soon, since the server started. A notification alone says nothing: anybody may send one.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub async fn occasions(&self) -> Result<i64, Trouble> {
+        let query = "SELECT identity._seal_occasions()";
+        let row = limited(self.client().query_one(query, &[])).await?;
+        row.try_get(0).map_err(|error| trouble(&error))
     }
 
     /// Takes what has been recorded into the tree.

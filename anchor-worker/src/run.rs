@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
@@ -56,6 +56,8 @@ pub struct Worker {
     tools: Option<Tools>,
     unlocker: Option<Unlocker>,
     known: Known,
+    /// What the database said at the beginning of the last round.
+    occasions: Option<i64>,
     stop: Stop,
     anchoring: Task,
     unlocking: Task,
@@ -90,6 +92,7 @@ impl Worker {
             tools,
             unlocker,
             known: Known::new(former_keys),
+            occasions: None,
             stop,
             anchoring: Task::new(),
             unlocking: Task::new(),
@@ -224,8 +227,20 @@ impl Worker {
         }
         let woken = self.rest(next.saturating_duration_since(finished)).await;
         // After trouble its wait counts: a store that is down is not asked at every notification.
-        if woken && self.anchoring.failures == 0 {
-            self.anchoring.at = self.anchoring.at.min(finished + PAUSE);
+        if woken && self.anchoring.failures == 0 && !self.stop.is_wanted() {
+            match database.occasions().await {
+                Ok(occasions) if Some(occasions) == self.occasions => self.pause().await,
+                _ => self.anchoring.at = self.anchoring.at.min(finished + PAUSE),
+            }
+        }
+    }
+
+    /// Hears no notification for a while: whoever sends them for nothing has the database asked no more often than that.
+    async fn pause(&self) {
+        for _ in 0..10 {
+            if !self.stop.is_wanted() {
+                sleep(PAUSE / 10).await;
+            }
         }
     }
 
@@ -287,6 +302,8 @@ impl Worker {
             self.anchoring.done(Duration::from_secs(3600));
             return Verdict::Good;
         };
+        // Before the round: what comes while it runs is an occasion for the next.
+        self.occasions = database.occasions().await.ok();
         match round(tools, database, &mut self.known, &self.stop).await {
             Ok(None | Some(End::Nothing { .. })) => self.anchoring.done(anchor.every),
             Ok(Some(End::Anchored { tree, stored })) => {

@@ -510,6 +510,17 @@ fn another_log_is_refused() {
 }
 
 #[test]
+fn further_lines_are_not_signed() {
+    let (mut world, mut known) = anchored();
+    world.grow(1);
+    let (mut round, _) = Round::begin(&known);
+    round.next(&mut known, Event::Sealed);
+    let text = world.checkpoint().text() + "what no log of ours says\n";
+    let next = round.next(&mut known, Event::Checkpoint(text));
+    assert_eq!(next, Next::End(End::Refused(Refusal::NoCheckpoint)));
+}
+
+#[test]
 fn another_tree_at_our_place_is_refused_and_ours_is_gone_on_with() {
     for ours in [true, false] {
         let (mut world, mut known) = anchored();

@@ -6,12 +6,13 @@ use identity_core::vocabulary::{AccessorKind, KeyState};
 use pgrx::pg_sys;
 
 use super::history::Event;
+use super::region::{self, Keys};
 use super::ring::{self, Enrolment, Key, Ring};
 use super::{pending, unlock};
 use crate::bucket;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
-use crate::query::{Statement, connected, with_latest_snapshot};
+use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function, void};
 
 sql_function!(key_enrol, pg_finfo_key_enrol, run);
@@ -27,6 +28,12 @@ const PROVIDERS: [&str; 3] = ["vault", "aws", "file"];
 static USED: Statement = Statement::read(
     c"SELECT EXISTS (SELECT FROM identity.pii_access_log) OR EXISTS (SELECT FROM identity.subjects)",
     &[],
+);
+
+/// Whether the chain says of a key that it was enrolled: those that entered while there was no key to chain with wait for the first unlocking.
+static RECORDED: Statement = Statement::read(
+    c"SELECT EXISTS (SELECT FROM identity.key_history WHERE event = 'key_enrol' AND kind = $1 AND version = $2)",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID],
 );
 
 /// What is to be in the keyring.
@@ -50,6 +57,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     with_latest_snapshot(|| {
         connected(|| {
             unlock::installation(&call);
+            let keys = super::active();
             let ring = Ring::read();
             // Development keys must never mix with those of a key service.
             if ring.0.iter().any(Key::is_development) {
@@ -57,10 +65,12 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
             }
             match ring.key(wanted.kind, wanted.version) {
                 None => enrol(&call, &ring, &wanted, now),
-                Some(key) if !rewrap(&mut call, key, &wanted) => return,
+                Some(key) if !rewrap(&mut call, key, &wanted, keys.is_some()) => return,
                 Some(_) => {}
             }
-            record(&call, &wanted);
+            if let Some(keys) = keys {
+                record(&call, &wanted, &keys);
+            }
         });
     });
     void(arguments)
@@ -99,6 +109,11 @@ fn enrol(call: &Call, ring: &Ring, wanted: &Wanted<'_>, now: i64) {
     if wanted.version != next || waits {
         call.refuse(Reason::BadArgument);
     }
+    // One more could not be brought, and from the next start on would keep out one that has to be.
+    let kept = ring.0.iter().filter(|key| key.state != KeyState::Retired);
+    if kept.count() >= region::MAX_KEYS {
+        call.refuse(Reason::TooMany);
+    }
     if next == 1 {
         // A log without its keyring, or without that part of it, was restored: another key would be taken for the one that made it.
         let is_late = matches!(wanted.kind, KeyKind::Index | KeyKind::Signing)
@@ -126,25 +141,28 @@ fn enrol(call: &Call, ring: &Ring, wanted: &Wanted<'_>, now: i64) {
 }
 
 /// False if it is already so.
-fn rewrap(call: &mut Call, key: &Key, wanted: &Wanted<'_>) -> bool {
+fn rewrap(call: &mut Call, key: &Key, wanted: &Wanted<'_>, unlocked: bool) -> bool {
     if key.check_value != wanted.check_value || key.state == KeyState::Retired {
         call.refuse(Reason::BadArgument);
     }
     call.shape.kind = AccessorKind::KeyRewrap;
-    ring::rewrap(key, wanted.provider, wanted.kek_uri, wanted.wrapped)
+    let changed = ring::rewrap(key, wanted.provider, wanted.kek_uri, wanted.wrapped);
+    // Nothing would ever say so on the chain, and the keyring would not be what was recorded of it any more.
+    let mut name = [bind(key.kind.as_str()), bind(key.version)];
+    if changed && !unlocked && RECORDED.run(&mut name).get(0, 1) != Some(false) {
+        call.refuse(Reason::Locked);
+    }
+    changed
 }
 
-/// Puts it on the chain, if there is a key to chain with; otherwise the first unlocking does.
-fn record(call: &Call, wanted: &Wanted<'_>) {
-    let Some(keys) = super::active() else {
-        return;
-    };
+/// Puts it on the chain. What enters while there is no key to chain with, the first unlocking does.
+fn record(call: &Call, wanted: &Wanted<'_>, keys: &Keys) {
     // A snapshot of its own sees what was just written.
     with_latest_snapshot(|| {
         let ring = Ring::read();
         let role = call.caller.role();
         if let Some(key) = ring.key(wanted.kind, wanted.version) {
-            Event::of(call, key, role.as_str()).record(call, &keys);
+            Event::of(call, key, role.as_str()).record(call, keys);
         }
     });
 }

@@ -16,7 +16,7 @@ use crate::{clock, error};
 const PAGE_BYTES: usize = 4096;
 const REGION_BYTES: usize = 4 * PAGE_BYTES;
 /// Of some kinds no version ever leaves: with a rotation each quarter this lasts for decades.
-const MAX_KEYS: usize = 256;
+pub const MAX_KEYS: usize = 256;
 
 #[repr(C)]
 struct Region {

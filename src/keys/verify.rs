@@ -13,13 +13,14 @@ use crate::query::Statement;
 
 const CHECK: &str = "keys";
 
+/// In the order that keys go through, and not that of the clock, which may have been set back in between.
 static HISTORY: Statement = Statement::read(
     c"SELECT h.access_id, l.event_digest, h.event, h.kind, h.version, h.check_value, h.old_version, h.old_check_value, h.provider, h.kek_uri, h.wrapped_digest,
              h.reason, h.witness, h.operator::text, h.recorded_at
         FROM identity.key_history h
         LEFT JOIN identity.pii_access_log l
           ON l.access_id = h.access_id AND l.accessed_at = h.recorded_at AND l.outcome = 'committed' AND l.accessor_kind = h.event
-       ORDER BY h.recorded_at, h.access_id",
+       ORDER BY pg_catalog.array_position('{key_enrol,key_rewrap,key_rotation,key_retire}', h.event), h.version, h.recorded_at, h.access_id",
     &[],
 );
 const EVENT: i32 = 3;

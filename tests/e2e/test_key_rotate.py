@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from audited import audit, audit_login
-from cluster import Cluster
+from clock import Clock
+from cluster import Cluster, root_dir
 from identityctl import ends
 from ledger import check, checkpoint, seal
 from test_round_trip import counts, restored
@@ -253,6 +256,22 @@ def test_rewrap_touches_no_row_and_no_key(own, worker):
     assert own.sql("SELECT chain_kind FROM identity.pii_access_log WHERE accessor_kind = 'key_rewrap' AND outcome = 'committed'")[-1] == {"chain_kind": "merkle"}
 
 
+def test_rewrap_that_the_chain_could_not_say_is_refused(own, worker):
+    """While locked there is no key to chain with; what is recorded of a key must go on being what the keyring says."""
+    version, key = active(worker)["chain"], os.urandom(32)
+    number = version + 1
+    own.sql("SELECT identity.key_wipe_all()")
+    again = (b"wrapped while locked", "vault:other", check_value("chain", version, worker.keys["chain", version]))
+    refused(worker.conn, ENROL, ("chain", version, *again), "55000", "locked")
+    # What nobody has recorded yet may still change: the unlocking records it as it is then.
+    worker.enrol("chain", number, key)
+    worker.conn.execute(ENROL, ("chain", number, b"wrapped anew", "vault:k", check_value("chain", number, key)))
+    worker.unlock()
+    worker.conn.execute(ENROL, ("chain", version, *again))
+    worker.conn.execute(ROTATE, ("chain", "scheduled", None))
+    own.verify()
+
+
 def test_kinds_for_later_are_brought_and_rotated(own, worker):
     for kind in ("index", "signing"):
         worker.enrol(kind)
@@ -290,6 +309,38 @@ def test_rotation_while_keys_are_wiped(own, worker):
     with own.gateway() as gateway:
         read(gateway, subject)
         assert versions(own, gateway.info.user)[0] == version
+
+
+def test_a_clock_that_is_set_back_makes_no_findings(fresh, monkeypatch):
+    """What became of a key is told by its events, in whatever order their moments are."""
+    clock = Clock(Path(tempfile.mkdtemp(prefix="clock", dir=root_dir())), monkeypatch)
+    worker = Worker()
+    own = installed(fresh(worker.settings(), install=False), worker)
+    for kind, behind in (("dek", 0.01), ("chain", 0.02), ("dek", 0.03), ("chain", 0.04)):
+        version = active(worker)[kind] + 1
+        worker.enrol(kind, version)
+        clock.set(-behind)
+        worker.load(kind, version)
+        worker.conn.execute(ROTATE, (kind, "scheduled", None))
+    assert [row["kind"] for row in events(own, "key_rotation")] == ["chain", "dek", "chain", "dek"]
+    assert not [row for row in own.findings() if row["check_name"] == "keys" and not row["ok"]]
+
+
+def test_no_more_keys_are_enrolled_than_can_be_brought(fresh):
+    """One key too many would be brought in the place of one that is needed, and the vault would stay locked for ever."""
+    worker = Worker()
+    own = installed(fresh(worker.settings(), install=False), worker)
+    worker.enrol("signing")
+    worker.load("signing", 1)
+    for version in range(2, 255):
+        assert worker.rotate("signing") == version
+    for kind in ("chain", "dek", "index"):
+        version = max((v for k, v in worker.keys if k == kind), default=0) + 1
+        refused(worker.conn, ENROL, (kind, version, b"w", "vault:k", bytes(32)), "22023", "too_many")
+    own.sql("SELECT identity.key_wipe_all()")
+    worker.unlock()
+    well(own.cluster)
+    own.verify()
 
 
 def test_restart_after_rotations_unlocks_to_what_was_active(own, worker):

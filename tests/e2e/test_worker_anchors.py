@@ -62,6 +62,25 @@ def test_what_should_not_wait_is_anchored_within_seconds(anchoring):
     anchoring.check()
 
 
+def test_who_may_only_connect_brings_about_no_anchor(anchoring):
+    """There is always something to sign: the record of the last anchor is a row of the log."""
+    anchoring.every = "1h"
+    anchoring.configure()
+    grow(anchoring.vault)
+    anchoring.start()
+    anchoring.await_anchor()
+    # What the test itself has recorded is anchored by then.
+    time.sleep(5)
+    before = anchoring.recorded()
+    with anchoring.vault.connect(anchoring.vault.login()) as anybody:
+        for _ in range(50):
+            anybody.execute("NOTIFY identity_seal_due")
+            time.sleep(0.1)
+    assert anchoring.recorded() == before
+    anchoring.vault.purpose()
+    wait_until(lambda: len(anchoring.recorded()) > len(before), "an anchor soon after a true occasion", 20)
+
+
 def test_killed_between_the_store_and_the_record_it_goes_on_where_it_was(anchoring):
     grow(anchoring.vault)
     with anchoring.vault.cluster.connect() as holder:
@@ -163,6 +182,30 @@ def test_who_is_no_worker_cannot_stop_anchors_by_taking_the_lock(anchoring):
         anchoring.await_anchor()
         assert worker.says("leads")["holder"] == gateway.info.user
     anchoring.check()
+
+
+@pytest.mark.parametrize("holder", ["a prepared transaction", "a login that was dropped"])
+def test_a_lock_that_no_login_holds_stops_no_anchors(fresh, tmp_path, holder):
+    from vault import Vault
+
+    anchoring = Anchoring(Vault(fresh({"max_prepared_transactions": "2"})), tmp_path)
+    anchoring.vault.sql("CREATE ROLE t_passing LOGIN")
+    try:
+        with anchoring.vault.connect("t_passing") as passing:
+            if holder == "a prepared transaction":
+                passing.execute("BEGIN")
+                passing.execute("SELECT pg_advisory_xact_lock(1768190072, 1)")
+                passing.execute("PREPARE TRANSACTION 'for ever'")
+            else:
+                passing.execute("SELECT pg_advisory_lock(1768190072, 1)")
+                anchoring.vault.sql("DROP ROLE t_passing")
+            worker = anchoring.start()
+            grow(anchoring.vault)
+            anchoring.await_anchor()
+            assert worker.says("leads")["holder"] == holder
+        anchoring.check()
+    finally:
+        anchoring.leave()
 
 
 def test_a_store_that_is_away_is_caught_up_with(anchoring):

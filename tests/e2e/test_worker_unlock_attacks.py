@@ -4,10 +4,11 @@ import base64
 import json
 import secrets
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster import BINDIR, Cluster, run_as_owner
+from cluster import BINDIR, Cluster, run_as_owner, wait_until
 from key_services import Answer, Refused, Worker, forms, secret
 from unlocking import own, setting, shared  # noqa: F401
 
@@ -268,3 +269,22 @@ def test_no_key_and_no_token_is_in_any_log_wal_or_view(own):
         content = file.read_bytes()
         assert not [word for word in words if word in content], file
     assert not [word for file in own.state.iterdir() for word in words if word in file.read_bytes()]
+
+
+def test_an_unlocking_that_is_cut_off_leaves_no_database_locked(setting):
+    """Every key has arrived by then, and none may be used: the next round must not take that for unlocked."""
+    setting.wipe()
+    with setting.cluster.connect() as admin, ThreadPoolExecutor(1) as pool:
+        with admin.transaction():
+            admin.execute("LOCK TABLE identity.key_history")
+            round_under_way = pool.submit(setting.round)
+            waiting = "SELECT pid FROM pg_stat_activity WHERE usename = 't_anchor' AND wait_event_type = 'Lock'"
+            ((pid,),) = wait_until(lambda: setting.sql(waiting), "the last key to wait")
+            assert setting.sql("SELECT bool_and(loaded AND state = 'locked') FROM identity.key_status()") == [(True,)]
+            setting.sql("SELECT pg_terminate_backend(%s, 5000)", pid)
+            with pytest.raises(Refused):
+                round_under_way.result()
+    assert not setting.health()
+    assert setting.round()["state"] == "was locked"
+    wait_until(setting.health, "the vault to be well")
+    setting.vault.verify()

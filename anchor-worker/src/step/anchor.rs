@@ -220,7 +220,10 @@ fn trouble(text: &str) -> End {
 }
 
 fn own_checkpoint(known: &Known, text: &str) -> Result<Checkpoint, Refusal> {
-    let checkpoint = Checkpoint::parse(text).ok_or(Refusal::NoCheckpoint)?;
+    // Our log writes no further lines: they would be the database's own words under our signature.
+    let checkpoint = Checkpoint::parse(text)
+        .filter(|checkpoint| checkpoint.extensions.is_empty())
+        .ok_or(Refusal::NoCheckpoint)?;
     match &known.key {
         Some(key) if key.name() != checkpoint.origin => Err(Refusal::AnotherLog {
             known: key.name().to_owned(),

@@ -14,10 +14,11 @@ const KEPT: &str = "
     SELECT k.kind, k.version, k.provider, k.wrapped, k.check_value FROM identity.keyring k
      WHERE k.state OPERATOR(pg_catalog.<>) 'retired'
      ORDER BY k.kind, k.version";
+/// A key that has arrived stays when the transaction that was to unlock with it did not commit: while the vault is locked, all of them are brought.
 const MISSING: &str = "
     SELECT k.kind, k.version, k.provider, k.wrapped, k.check_value FROM identity.keyring k
       JOIN identity.key_status() s ON s.kind OPERATOR(pg_catalog.=) k.kind AND s.version OPERATOR(pg_catalog.=) k.version
-     WHERE k.state OPERATOR(pg_catalog.<>) 'retired' AND NOT s.loaded
+     WHERE k.state OPERATOR(pg_catalog.<>) 'retired' AND (NOT s.loaded OR s.state OPERATOR(pg_catalog.=) 'locked')
      ORDER BY k.kind, k.version";
 const NEXT_VERSION: &str = "
     SELECT COALESCE(pg_catalog.max(k.version), 0) OPERATOR(pg_catalog.+) 1 FROM identity.keyring k

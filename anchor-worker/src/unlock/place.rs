@@ -1,5 +1,5 @@
-//! Which database cluster we unlock, on which timeline. A copy, a backup that was restored elsewhere, a standby that was promoted: each is refused
-//! until a person says that it is the one now.
+//! Which database cluster we unlock, on which timeline. Another cluster, a backup that was recovered to a new timeline, a standby that was promoted: each is
+//! refused until a person says that it is the one now. A copy that goes on with the same timeline looks the same; only its address tells it apart.
 //!
 //! Trust: the file is ours alone. Who can write it can have a copy of the database unlocked.
 
