@@ -3,7 +3,7 @@
 use identity_core::replay::*;
 
 use super::{batched, ledger};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, NOVEMBER};
 
 #[test]
 fn a_tree_rolled_back_is_found_by_its_anchors() {
@@ -20,6 +20,17 @@ fn a_tree_rolled_back_is_found_by_its_anchors() {
     back.anchors.pop();
     assert_eq!(back.faults(), []);
     assert_eq!(whole.faults(), []);
+}
+
+#[test]
+fn the_empty_tree_may_have_been_anchored() {
+    let mut ledger = Ledger::default();
+    ledger.anchor();
+    ledger.add(0, NOVEMBER, false);
+    ledger.seal(NOVEMBER);
+    ledger.anchor();
+    let (summary, found) = ledger.replay();
+    assert_eq!((found, summary.anchors), (vec![], 2));
 }
 
 #[test]

@@ -123,6 +123,8 @@ fn clocks_that_go_back_are_found() {
     let mut late = Ledger::default();
     late.add(0, NOVEMBER + SECOND, false);
     late.seal(NOVEMBER);
+    late.add(0, NOVEMBER, false);
+    late.seal(NOVEMBER - SECOND);
     assert_eq!(late.faults(), []);
     late = Ledger::default();
     late.add(0, NOVEMBER + HOUR, false);
