@@ -5,6 +5,7 @@ import re
 
 from psycopg.rows import dict_row
 
+from cluster import wait_until
 from consent import template
 from erasure import AUTHORISE, VERTICALS
 from vault import read, refused
@@ -81,6 +82,11 @@ class App:
         done = self.vault.sql("SELECT forgotten FROM identity.erasure_requests WHERE request_id = %s", (receipt["request_id"],))[0]
         return {name: int(count) for name, count in re.findall(r"([^=,]+)=([0-9]+)", done["forgotten"] or "")}
 
+    def await_refusals(self, subject, count: int) -> None:
+        """The recorder writes them, when it comes to it."""
+        wait_until(lambda: self.refusals(subject) >= count, "the refusal's row")
+        assert self.refusals(subject) == count
+
     def fails(self, subject, state: str | None = None, worker=None, secrets=("note",)) -> str:
         """The erasure is refused; subject and request are as they were, and a row says so. Returns what the server log has of it."""
         worker = worker or self.worker
@@ -91,11 +97,7 @@ class App:
         standing = self.vault.sql("SELECT state, access_id FROM identity.erasure_requests WHERE request_id = %s", (request,))
         assert standing == [{"state": "requested", "access_id": None}]
         self.vault.wait_well()
-        deadline = 200
-        while self.refusals(subject) == before and deadline:
-            deadline -= 1
-            self.vault.sql("SELECT pg_sleep(0.02)")
-        assert self.refusals(subject) == before + 1, "the refusal left no row"
+        self.await_refusals(subject, before + 1)
         with open(self.vault.cluster.log, encoding="utf-8", errors="replace") as log:
             log.seek(logged)
             said = log.read()

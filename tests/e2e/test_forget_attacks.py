@@ -364,6 +364,7 @@ def test_trigger_that_is_told_to_wait_for_the_commit_fails_the_erasure(app, subj
         app.worker.execute("SET CONSTRAINTS ALL DEFERRED")
         app.worker.execute(AUTHORISE, (request, app.schedule))
     assert caught.value.diag.message_detail == "reason: forget_failed"
+    app.await_refusals(subject, 1)
     app.sql("DROP TRIGGER late ON app.notes")
     app.sql("CREATE CONSTRAINT TRIGGER late AFTER DELETE ON app.notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.late()")
     app.fails(subject, "55000")
