@@ -39,6 +39,18 @@ fn check_values_differ_by_kind_version_and_key() {
     assert_eq!(distinct.len(), 4);
 }
 
+#[test]
+fn a_key_is_told_by_its_check_value_and_no_other() {
+    let expected = check_value(KeyKind::Dek, 1, &[1; 32]);
+    assert!(is_key(KeyKind::Dek, 1, &[1; 32], &expected));
+    assert!(!is_key(KeyKind::Chain, 1, &[1; 32], &expected));
+    assert!(!is_key(KeyKind::Dek, 2, &[1; 32], &expected));
+    assert!(!is_key(KeyKind::Dek, 1, &[2; 32], &expected));
+    for wrong in [&expected[..31], &[]] {
+        assert!(!is_key(KeyKind::Dek, 1, &[1; 32], wrong));
+    }
+}
+
 /// Against a plain list: the decision tests rely on these sets.
 #[test]
 fn consent_sets_hold_what_was_put_in() {

@@ -297,6 +297,7 @@ fn what_can_be_a_pattern() {
         assert!(Matcher::new(&[Pattern { id: 1, kind, text }]).is_none());
     }
     assert!(is_pattern(Kind::Word, "x-\u{AD}") == is_pattern(Kind::Word, "x"));
+    assert!(is_pattern(Kind::Stem, "nurs") && !is_pattern(Kind::Stem, "nur"));
     assert!(is_pattern(Kind::Word, "médico") && is_pattern(Kind::Word, &"x".repeat(100)));
     for source in ["resume", "call_log", "a", "a1_", &"a".repeat(32)] {
         assert!(is_source(source), "{source}");
