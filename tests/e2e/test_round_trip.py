@@ -28,8 +28,15 @@ def counts(cluster) -> dict[str, int]:
         return {table: admin.execute(f"SELECT count(*) FROM identity.{table}").fetchone()[0] for table in tables}
 
 
+def settle(vault) -> None:
+    """What the maintenance process writes by itself would come between the dump and the count."""
+    done = "SELECT EXISTS (SELECT FROM identity.settings_history) AND NOT EXISTS (SELECT FROM identity.subject_changes_pending) AS done"
+    wait_until(lambda: vault.sql(done)[0]["done"], "the maintenance process to have done its work")
+
+
 def restored(vault, fresh, *options):
     """Another cluster with the roles and the database of this one."""
+    settle(vault)
     source, target = vault.cluster, fresh(install=False)
     roles = tool(source, "pg_dumpall", "--roles-only").stdout
     roles = re.sub(r"^(CREATE|ALTER) ROLE postgres\b.*\n", "", roles, flags=re.M)
@@ -75,9 +82,7 @@ def source(fresh):
     erase(vault, vault.erased)
     asked(vault, vault.asked)
     vault.change(vault.kept.id, {"ssn": "900-00-0001"})
-    # What the maintenance process writes by itself would come between the dump and the count.
-    settled = "SELECT EXISTS (SELECT FROM identity.settings_history) AND NOT EXISTS (SELECT FROM identity.subject_changes_pending) AS done"
-    wait_until(lambda: vault.sql(settled)[0]["done"], "the maintenance process to have done its work")
+    settle(vault)
     assert vault.sql("SELECT count(*) AS n FROM identity.subject_changes WHERE candidate_id = %s", (vault.kept.id,)) == [{"n": 1}]
     return vault
 
