@@ -18,7 +18,10 @@ use crate::trouble::{Kind, Trouble};
 
 /// `lock_timeout`: a sealer waits for another one. No `statement_timeout` shorter than the first seal of a large log.
 const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '1h'; SET lock_timeout = '30s'; \
-                        SET idle_in_transaction_session_timeout = '1min'; SET client_min_messages = warning; LISTEN identity_seal_due";
+                        SET idle_in_transaction_session_timeout = '1min'; SET client_min_messages = warning;";
+
+/// What the loop listens to, and asks for by itself.
+const WAKES: &str = "LISTEN identity_seal_due";
 
 /// Longest text of a failed connection that is told, in characters.
 const MAX_TEXT: usize = 300;
@@ -63,10 +66,23 @@ impl Database {
     /// # Errors
     /// `Unreachable`.
     pub async fn open(options: &Options, wake: Arc<Notify>) -> Result<Self, Trouble> {
+        Self::open_for(options, WAKES, wake).await
+    }
+
+    /// Opens a session that begins with further `settings`, too.
+    ///
+    /// # Errors
+    /// `Unreachable`.
+    pub(crate) async fn open_for(
+        options: &Options,
+        settings: &str,
+        wake: Arc<Notify>,
+    ) -> Result<Self, Trouble> {
         let mut config = options.config.clone();
         config.application_name("anchor-worker");
         let tls = options.tls.clone();
-        let session = open_waking(&Options { config, tls }, SETTINGS, wake).await;
+        let settings = format!("{SETTINGS} {settings}");
+        let session = open_waking(&Options { config, tls }, &settings, wake).await;
         // What a server says before it is known may be long, and is for one line.
         let session = session.map_err(|Failure(text)| {
             let line = text.chars().filter(|c| !c.is_control());

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cli`], [`config`], [`logs`] | arguments; the configuration, each mistake with its place; the log |
 //! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
+//! | `beside`, `reencrypt` | what the leader does beside it, each duty with a session of its own |
 //! | [`step`] | one round of anchoring, decided without any IO |
 //! | [`round`] | carries that out |
 //! | [`database`] | the database's side of it |
@@ -27,6 +28,7 @@
 )]
 
 pub mod aws;
+mod beside;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -1,4 +1,4 @@
-//! What older keys encrypted follows a rotation, in batches so small that unlocking and anchoring never wait for one.
+//! What older keys encrypted follows a rotation, in small batches.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::{info, warn};
 
+use crate::beside::Duty;
+use crate::database::reason;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
 
@@ -21,7 +23,7 @@ const STUCK_EVERY: Duration = Duration::from_secs(600);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
-/// What a batch should take, so that other duties are as punctual as without it.
+/// What a batch should take, so that no writer waits long for a lock of it.
 const BATCH_TIME: Duration = Duration::from_millis(250);
 const FIRST_BATCH: i32 = 50;
 const LARGEST_BATCH: i32 = 1000;
@@ -71,40 +73,6 @@ impl Reencryption {
         }
     }
 
-    /// One batch, if something waits. Returns when to come again.
-    ///
-    /// # Errors
-    /// What the database refuses with.
-    pub async fn round(&mut self, database: &Client) -> Result<Duration, Trouble> {
-        let batch = self.batch;
-        let began = Instant::now();
-        let answer = timeout(LIMIT, one(database, batch)).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let text = "the database did not answer in time";
-            Err(Trouble::new(Kind::Unreachable, text))
-        });
-        let took = began.elapsed();
-        // One that failed may have been too large for its time.
-        self.batch = match answer {
-            Ok(_) if took < BATCH_TIME / 2 => (batch * 2).min(LARGEST_BATCH),
-            Ok(_) if took <= BATCH_TIME => batch,
-            _ => (batch / 2).max(1),
-        };
-        let Some(answer) = answer? else {
-            *self = Self::new();
-            return Ok(LOOK_EVERY);
-        };
-        self.tell(&answer);
-        Ok(if answer.done > 0 {
-            // At most half of the time: the database has other things to do.
-            took
-        } else if answer.left > 0 && answer.failed == answer.left {
-            STUCK_EVERY
-        } else {
-            RETIRE_EVERY
-        })
-    }
-
     fn tell(&mut self, batch: &Batch) {
         let (version, left, failed) = (batch.version, batch.left, batch.failed);
         self.done += batch.done;
@@ -138,14 +106,52 @@ impl Reencryption {
     }
 }
 
-/// Nothing if there is no older key.
+impl Duty for Reencryption {
+    const EVENT: &'static str = "reencrypt";
+    const FAILED: &'static str = "what older keys encrypted was not encrypted anew";
+
+    /// One batch, if something waits.
+    async fn round(&mut self, database: &Client) -> Result<Duration, Trouble> {
+        let batch = self.batch;
+        let began = Instant::now();
+        let answer = timeout(LIMIT, one(database, batch)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let text = "the database did not answer in time";
+            Err(Trouble::new(Kind::Unreachable, text))
+        });
+        let took = began.elapsed();
+        // One that failed may have been too large for its time.
+        self.batch = match answer {
+            Ok(_) if took < BATCH_TIME / 2 => (batch * 2).min(LARGEST_BATCH),
+            Ok(_) if took <= BATCH_TIME => batch,
+            _ => (batch / 2).max(1),
+        };
+        let Some(answer) = answer? else {
+            *self = Self::new();
+            return Ok(LOOK_EVERY);
+        };
+        self.tell(&answer);
+        Ok(if answer.done > 0 {
+            // At most half of the time: the database has other things to do.
+            took
+        } else if answer.left > 0 && answer.failed == answer.left {
+            STUCK_EVERY
+        } else {
+            RETIRE_EVERY
+        })
+    }
+}
+
+/// Nothing if there is no older key, or the keys are not there yet.
 async fn one(database: &Client, most: i32) -> Result<Option<Batch>, Trouble> {
     let row = database.query_one(WAITING, &[]).await.map_err(refusal)?;
     if !row.try_get::<_, bool>(0).map_err(refusal)? {
         return Ok(None);
     }
-    let answer = database.simple_query(&statement(most)).await;
-    let answer = answer.map_err(refusal)?;
+    let answer = match database.simple_query(&statement(most)).await {
+        Err(error) if error.as_db_error().and_then(reason) == Some("locked") => return Ok(None),
+        answer => answer.map_err(refusal)?,
+    };
     let batch = || {
         let row = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::beside::{self, Turn};
 use crate::config::Config;
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
@@ -61,8 +64,7 @@ pub struct Worker {
     stop: Stop,
     anchoring: Task,
     unlocking: Task,
-    reencrypting: Task,
-    reencryption: Reencryption,
+    turn: watch::Sender<Turn>,
 }
 
 impl Worker {
@@ -96,8 +98,7 @@ impl Worker {
             stop,
             anchoring: Task::new(),
             unlocking: Task::new(),
-            reencrypting: Task::new(),
-            reencryption: Reencryption::new(),
+            turn: watch::Sender::new(Turn::Others),
         })
     }
 
@@ -108,11 +109,13 @@ impl Worker {
             version = env!("CARGO_PKG_VERSION"),
             "started"
         );
+        let duties = self.duties();
         let mut failures = 0;
         while !self.stop.is_wanted() {
             let Err(trouble) = self.session(&mut failures).await else {
                 continue;
             };
+            self.turn.send_replace(Turn::Others);
             if trouble.kind == Kind::Unreachable {
                 warn!(event = "database", trouble = %trouble, "no session with the database");
             } else {
@@ -121,8 +124,23 @@ impl Worker {
             failures = failures.saturating_add(1);
             self.rest(wait::after(trouble.kind, failures)).await;
         }
+        self.turn.send_replace(Turn::Over);
+        for duty in duties {
+            // It ends by itself, or with the program.
+            let _ = duty.await;
+        }
         info!(event = "stopped", "stopped");
         Verdict::Good
+    }
+
+    /// Begins what is done beside the loop.
+    fn duties(&self) -> Vec<JoinHandle<()>> {
+        let (options, turn) = (&self.config.database, || self.turn.subscribe());
+        vec![tokio::spawn(beside::keep(
+            Reencryption::new(),
+            options.clone(),
+            turn(),
+        ))]
     }
 
     /// Unlocks and anchors once.
@@ -180,8 +198,7 @@ impl Worker {
         let mut database = Database::open(&self.config.database, wake).await?;
         info!(event = "connected", "connected to the database");
         // Nobody told us of what happened meanwhile.
-        (self.anchoring, self.unlocking, self.reencrypting) =
-            (Task::new(), Task::new(), Task::new());
+        (self.anchoring, self.unlocking) = (Task::new(), Task::new());
         let mut lead = None;
         while !self.stop.is_wanted() {
             if database.is_closed() {
@@ -195,6 +212,8 @@ impl Worker {
                 tell(&now);
                 lead = Some(now);
             }
+            self.turn
+                .send_replace(if leads { Turn::Ours } else { Turn::Others });
             if leads {
                 self.work(&database).await;
             } else {
@@ -213,18 +232,11 @@ impl Worker {
         if self.anchoring.is_due() {
             self.anchor(database).await;
         }
-        // Last, and not while keys are missing, which it would be refused for.
-        if self.reencrypting.is_due() && self.unlocking.failures == 0 && !self.stop.is_wanted() {
-            self.reencrypt(database).await;
-        }
         if database.is_closed() || self.stop.is_wanted() {
             return;
         }
         let finished = Instant::now();
-        let mut next = self.anchoring.at.min(self.unlocking.at);
-        if self.unlocking.failures == 0 {
-            next = next.min(self.reencrypting.at);
-        }
+        let next = self.anchoring.at.min(self.unlocking.at);
         let woken = self.rest(next.saturating_duration_since(finished)).await;
         // After trouble its wait counts: a store that is down is not asked at every notification.
         if woken && self.anchoring.failures == 0 && !self.stop.is_wanted() {
@@ -276,25 +288,11 @@ impl Worker {
             }
             Err(trouble) => {
                 self.unlocking.failed(trouble.kind);
-                report("unlock", &trouble, "the database was not unlocked");
+                trouble.report("unlock", "the database was not unlocked");
                 return Verdict::of(&trouble);
             }
         }
         Verdict::Good
-    }
-
-    async fn reencrypt(&mut self, database: &Database) {
-        match self.reencryption.round(database.client()).await {
-            Ok(wait) => self.reencrypting.done(wait),
-            Err(trouble) => {
-                self.reencrypting.failed(trouble.kind);
-                report(
-                    "reencrypt",
-                    &trouble,
-                    "what older keys encrypted was not encrypted anew",
-                );
-            }
-        }
     }
 
     async fn anchor(&mut self, database: &Database) -> Verdict {
@@ -328,7 +326,7 @@ impl Worker {
             }
             Ok(Some(End::Trouble(trouble))) | Err(trouble) => {
                 self.anchoring.failed(trouble.kind);
-                report("anchor", &trouble, "the log was not anchored");
+                trouble.report("anchor", "the log was not anchored");
                 return Verdict::of(&trouble);
             }
         }
@@ -346,15 +344,5 @@ fn tell(lead: &Lead) {
             holder = from,
             "who holds the leader's lock is no worker, so this worker leads without it"
         ),
-    }
-}
-
-fn report(event: &str, trouble: &Trouble, what: &str) {
-    let kind = format!("{:?}", trouble.kind).to_lowercase();
-    if trouble.kind.passes() {
-        warn!(event, kind, trouble = %trouble, "{what}");
-    } else {
-        let alarm = trouble.kind == Kind::Untrue;
-        error!(event, alarm, kind, trouble = %trouble, "{what}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tracing::{error, warn};
+
 /// What kind of trouble it is: it decides what the worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -49,6 +51,17 @@ impl Trouble {
         Self {
             kind,
             text: text.into(),
+        }
+    }
+
+    /// Tells the log `what` did not work.
+    pub(crate) fn report(&self, event: &str, what: &str) {
+        let kind = format!("{:?}", self.kind).to_lowercase();
+        if self.kind.passes() {
+            warn!(event, kind, trouble = %self, "{what}");
+        } else {
+            let alarm = self.kind == Kind::Untrue;
+            error!(event, alarm, kind, trouble = %self, "{what}");
         }
     }
 }

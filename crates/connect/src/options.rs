@@ -16,6 +16,7 @@ use super::tls::Files;
 const SOCKET_DIRECTORY: &str = "/var/run/postgresql";
 
 /// A server, who we are there, and how the way to it is protected.
+#[derive(Clone)]
 pub struct Options {
     pub config: Config,
     /// `None` over a Unix socket, and over TCP only if `sslmode=disable` says so.
