@@ -7,7 +7,7 @@ use crate::signer::Signer;
 use crate::step::anchor::{Effect, End, Event, Next, Round};
 use crate::step::known::Known;
 use crate::stop::Stop;
-use crate::store::{CHECKPOINTS, Store, checkpoint_key};
+use crate::store::{CHECKPOINTS, Store, folder, sized_key};
 use crate::trouble::{Kind, Trouble};
 
 /// What effects are done with.
@@ -27,7 +27,8 @@ pub async fn round(
     known: &mut Known,
     stop: &Stop,
 ) -> Result<Option<End>, Trouble> {
-    let hint = known.newest().map(|tree| checkpoint_key(tree.size));
+    let folder = folder(1, CHECKPOINTS);
+    let hint = known.newest().map(|tree| sized_key(&folder, tree.size));
     let (mut round, mut next) = Round::begin(known);
     loop {
         let effect = match next {
@@ -38,7 +39,7 @@ pub async fn round(
         if stop.is_wanted() {
             return Ok(None);
         }
-        let event = perform(tools, database, effect, hint.as_deref()).await?;
+        let event = perform(tools, database, effect, &folder, hint.as_deref()).await?;
         next = round.next(known, event);
     }
 }
@@ -47,6 +48,7 @@ async fn perform(
     tools: &Tools,
     database: &Database,
     effect: Effect,
+    folder: &str,
     hint: Option<&str>,
 ) -> Result<Event, Trouble> {
     let Tools { signer, store, .. } = tools;
@@ -57,7 +59,7 @@ async fn perform(
         }
         Effect::Checkpoint => Event::Checkpoint(database.checkpoint().await?),
         Effect::Key { origin } => Event::Key(signer.key(&origin).await?),
-        Effect::ReadLast => Event::Last(match store.last_key(CHECKPOINTS, hint).await? {
+        Effect::ReadLast => Event::Last(match store.last_key(folder, hint).await? {
             Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
             None => None,
         }),
@@ -68,7 +70,7 @@ async fn perform(
         Effect::Put { size, note } => {
             let lock_until = lock_until(tools.retention)?;
             match store
-                .put(&checkpoint_key(size), note.as_bytes(), lock_until)
+                .put(&sized_key(folder, size), note.as_bytes(), lock_until)
                 .await
             {
                 Ok(stored) => Event::Put(stored),
@@ -79,7 +81,7 @@ async fn perform(
                 Err(trouble) => return Err(trouble),
             }
         }
-        Effect::ReadBack { size } => Event::ReadBack(store.first(&checkpoint_key(size)).await?),
+        Effect::ReadBack { size } => Event::ReadBack(store.first(&sized_key(folder, size)).await?),
         Effect::Record { note, stored } => {
             database.record(&note, &stored).await?;
             Event::Recorded

@@ -5,7 +5,7 @@ use identity_core::checkpoint::Checkpoint;
 use identity_core::note::{NoteError, VerifierKey};
 
 use super::refusal::{Refusal, Tree};
-use crate::store::{Object, checkpoint_size};
+use crate::store::{CHECKPOINTS, Object, folder, size_of};
 
 /// What is known of one log and its anchors.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl Known {
         let note = str::from_utf8(&object.body).map_err(|_| not_ours(NoteError::Malformed))?;
         let checkpoint = self.open_note(note).map_err(not_ours)?;
         let tree = tree(&checkpoint);
-        if checkpoint_size(&object.key) != Some(checkpoint.size) {
+        if size_of(&folder(1, CHECKPOINTS), &object.key) != Some(checkpoint.size) {
             return Err(Refusal::Misplaced {
                 key: object.key.clone(),
                 anchored: tree,
