@@ -22,8 +22,8 @@ use crate::trouble::{Kind, Trouble};
 
 pub use key::{CHECKPOINTS, INCARNATIONS, TOMBSTONES, declaration_key, folder, size_of, sized_key};
 
-/// Longest body that is read: a signed note.
-pub const MAX_BODY_BYTES: usize = identity_core::note::MAX_NOTE_BYTES;
+/// Longest body that is read: a list of tombstones.
+pub const MAX_BODY_BYTES: usize = identity_core::tombstone::MAX_OBJECT_BYTES;
 
 /// Seven years, and a day for each leap year that they may hold.
 const RETENTION_DAYS: u32 = 7 * 365 + 2;
