@@ -129,3 +129,9 @@ ALTER FUNCTION identity.key_load(text, int, bytea)                        OWNER 
 ALTER FUNCTION identity.key_enrol(text, int, bytea, text, bytea)          OWNER TO identity_keeper;
 ALTER FUNCTION identity.key_rotate(text, text, text)                      OWNER TO identity_keeper;
 ALTER FUNCTION identity.reencrypt(int)                                    OWNER TO identity_keeper;
+
+-- Tombstones.
+ALTER TABLE identity.tombstones                                           OWNER TO identity_owner;
+ALTER FUNCTION identity.tombstones(bigint, bigint)                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.restored_subjects(bytea[])                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.restored_erase(bytea[])                           OWNER TO identity_keeper;

@@ -179,3 +179,8 @@ CREATE POLICY keeper_changes ON identity.keyring     FOR UPDATE TO identity_keep
 CREATE POLICY keeper_reads   ON identity.key_history FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.key_history FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY worker_reads   ON identity.key_history FOR SELECT TO identity_worker, identity_auditor USING (true);
+
+-- Tombstones tell nothing to whoever has no key, but when and how many: the worker's function answers for them.
+ALTER TABLE identity.tombstones ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.tombstones FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.tombstones FOR INSERT TO identity_keeper WITH CHECK (true);

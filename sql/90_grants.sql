@@ -167,3 +167,9 @@ GRANT EXECUTE ON FUNCTION identity.key_challenge(),
                           identity.key_enrol(text, int, bytea, text, bytea),
                           identity.key_rotate(text, text, text),
                           identity.reencrypt(int) TO identity_worker;
+
+-- The worker publishes what was erased; after a restore it has those erased again who came back.
+GRANT SELECT, INSERT ON identity.tombstones TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.tombstones(bigint, bigint),
+                          identity.restored_subjects(bytea[]),
+                          identity.restored_erase(bytea[]) TO identity_worker;

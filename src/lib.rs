@@ -11,6 +11,7 @@
 //! | [`biometric`] | biometrics: collected, classified, destroyed with the file they came in |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`erasure`] | requests, the erasure of a subject, receipts |
+//! | [`tombstone`] | what is published of erasures, and who of them came back |
 //! | [`retention`] | how long data is kept, and the sweeps that end it |
 //! | [`forget`] | tables of applications that are cleaned when a subject is erased |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
@@ -69,6 +70,7 @@ mod sql_function;
 mod status;
 mod subject;
 mod subtransaction;
+mod tombstone;
 mod transaction;
 mod trigger;
 mod vertical;

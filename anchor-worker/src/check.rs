@@ -11,7 +11,7 @@ use crate::database::Database;
 use crate::kek::Kek;
 use crate::run::Verdict;
 use crate::signer::Signer;
-use crate::store::{CHECKPOINTS, Store};
+use crate::store::{CHECKPOINTS, Store, folder};
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::Unlocker;
 
@@ -121,7 +121,7 @@ async fn anchors(
     key: VerifierKey,
     store: &Store,
 ) -> Result<((), String), Trouble> {
-    let newest = match store.last_key(CHECKPOINTS, None).await? {
+    let newest = match store.last_key(&folder(1, CHECKPOINTS), None).await? {
         Some(key) => store.first(&key).await?,
         None => None,
     };

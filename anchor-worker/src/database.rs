@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use identity_connect::{Failure, Options, Session, open_waking};
 use identity_core::merkle::Digest;
+use identity_core::tombstone::{Tombstone, What};
 use tokio::sync::Notify;
-use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, Error};
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
 use crate::store::Stored;
 use crate::trouble::{Kind, Trouble};
@@ -210,6 +211,18 @@ impl Database {
         path.ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave is no proof"))
     }
 
+    /// The tombstones of the erasures that these leaves record, the last leaf excluded; no more than one object holds.
+    ///
+    /// # Errors
+    /// What the server said; `Untrue` if those are none.
+    pub async fn tombstones(&self, from: u64, to: u64) -> Result<Vec<(u64, Tombstone)>, Trouble> {
+        let query = "SELECT leaf_index, kind, tombstone FROM identity.tombstones($1, $2)";
+        let (from, to) = (number(from)?, number(to)?);
+        let rows = limited(self.client().query(query, &[&from, &to])).await?;
+        tombstones(&rows)
+            .ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave are no tombstones"))
+    }
+
     /// Tells of an anchor.
     ///
     /// # Errors
@@ -224,6 +237,21 @@ impl Database {
             .await
             .map(drop)
     }
+}
+
+/// Tombstones of erasures, each with the leaf that records it.
+fn tombstones(rows: &[Row]) -> Option<Vec<(u64, Tombstone)>> {
+    let tombstone = |row: &Row| {
+        let (leaf, kind, hash): (i64, &str, &[u8]) = (
+            row.try_get(0).ok()?,
+            row.try_get(1).ok()?,
+            row.try_get(2).ok()?,
+        );
+        let what = What::parse(kind)?;
+        let hash = hash.try_into().ok()?;
+        Some((u64::try_from(leaf).ok()?, Tombstone { what, hash }))
+    };
+    rows.iter().map(tombstone).collect()
 }
 
 fn number(size: u64) -> Result<i64, Trouble> {

@@ -1,4 +1,4 @@
-//! Carries out a round: does what the step asks for, and tells it what came of it.
+//! Carries out a round, of anchoring or of publishing tombstones: does what the step asks for, and tells it what came of it.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,8 +6,9 @@ use crate::database::Database;
 use crate::signer::Signer;
 use crate::step::anchor::{Effect, End, Event, Next, Round};
 use crate::step::known::Known;
+use crate::step::tombstones;
 use crate::stop::Stop;
-use crate::store::{CHECKPOINTS, Store, checkpoint_key};
+use crate::store::{CHECKPOINTS, Store, folder, sized_key};
 use crate::trouble::{Kind, Trouble};
 
 /// What effects are done with.
@@ -27,7 +28,8 @@ pub async fn round(
     known: &mut Known,
     stop: &Stop,
 ) -> Result<Option<End>, Trouble> {
-    let hint = known.newest().map(|tree| checkpoint_key(tree.size));
+    let folder = folder(1, CHECKPOINTS);
+    let hint = known.newest().map(|tree| sized_key(&folder, tree.size));
     let (mut round, mut next) = Round::begin(known);
     loop {
         let effect = match next {
@@ -38,7 +40,7 @@ pub async fn round(
         if stop.is_wanted() {
             return Ok(None);
         }
-        let event = perform(tools, database, effect, hint.as_deref()).await?;
+        let event = perform(tools, database, effect, &folder, hint.as_deref()).await?;
         next = round.next(known, event);
     }
 }
@@ -47,6 +49,7 @@ async fn perform(
     tools: &Tools,
     database: &Database,
     effect: Effect,
+    folder: &str,
     hint: Option<&str>,
 ) -> Result<Event, Trouble> {
     let Tools { signer, store, .. } = tools;
@@ -57,7 +60,7 @@ async fn perform(
         }
         Effect::Checkpoint => Event::Checkpoint(database.checkpoint().await?),
         Effect::Key { origin } => Event::Key(signer.key(&origin).await?),
-        Effect::ReadLast => Event::Last(match store.last_key(CHECKPOINTS, hint).await? {
+        Effect::ReadLast => Event::Last(match store.last_key(folder, hint).await? {
             Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
             None => None,
         }),
@@ -68,7 +71,7 @@ async fn perform(
         Effect::Put { size, note } => {
             let lock_until = lock_until(tools.retention)?;
             match store
-                .put(&checkpoint_key(size), note.as_bytes(), lock_until)
+                .put(&sized_key(folder, size), note.as_bytes(), lock_until)
                 .await
             {
                 Ok(stored) => Event::Put(stored),
@@ -79,11 +82,65 @@ async fn perform(
                 Err(trouble) => return Err(trouble),
             }
         }
-        Effect::ReadBack { size } => Event::ReadBack(store.first(&checkpoint_key(size)).await?),
+        Effect::ReadBack { size } => Event::ReadBack(store.first(&sized_key(folder, size)).await?),
         Effect::Record { note, stored } => {
             database.record(&note, &stored).await?;
             Event::Recorded
         }
+    })
+}
+
+/// Publishes the tombstones of what is anchored; returns how many. `None` if somebody wants us to stop.
+///
+/// # Errors
+/// As above. `Untrue`: what lies in the store, or came from the database or the signer, cannot be; nothing is put there.
+pub async fn publish(
+    tools: &Tools,
+    database: &Database,
+    log: tombstones::Log,
+    looked: &mut tombstones::Looked,
+    stop: &Stop,
+) -> Result<Option<usize>, Trouble> {
+    let (folder, origin) = (log.folder.clone(), log.origin.clone());
+    let (mut round, mut effect) = tombstones::Round::begin(log);
+    loop {
+        if stop.is_wanted() {
+            return Ok(None);
+        }
+        let event = publish_one(tools, database, effect, &folder, &origin).await?;
+        match round.next(looked, event)? {
+            tombstones::Next::End(count) => return Ok(Some(count)),
+            tombstones::Next::Do(next) => effect = next,
+        }
+    }
+}
+
+async fn publish_one(
+    tools: &Tools,
+    database: &Database,
+    effect: tombstones::Effect,
+    folder: &str,
+    origin: &str,
+) -> Result<tombstones::Event, Trouble> {
+    use tombstones::{Effect, Event};
+    let Tools { signer, store, .. } = tools;
+    Ok(match effect {
+        Effect::ReadLast => Event::Last(match store.last_key(folder, None).await? {
+            Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
+            None => None,
+        }),
+        Effect::Ask { from, to } => Event::Tombstones(database.tombstones(from, to).await?),
+        Effect::Sign { text } => Event::Signed(signer.sign_tombstones(&text, origin).await?),
+        Effect::Put { size, object } => {
+            let lock_until = lock_until(tools.retention)?;
+            let key = sized_key(folder, size);
+            match store.put(&key, object.as_bytes(), lock_until).await {
+                Ok(stored) => Event::Put(stored),
+                Err(trouble) if trouble.kind == Kind::Conflict => Event::Taken,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Effect::ReadBack { size } => Event::ReadBack(store.first(&sized_key(folder, size)).await?),
     })
 }
 

@@ -13,10 +13,11 @@ use crate::config::Config;
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
 use crate::reencrypt::Reencryption;
-use crate::round::{Tools, round};
+use crate::round::{Tools, publish, round};
 use crate::signer::Signer;
 use crate::step::anchor::End;
 use crate::step::known::Known;
+use crate::step::tombstones::Looked;
 use crate::step::wait;
 use crate::stop::Stop;
 use crate::store::Store;
@@ -64,6 +65,11 @@ pub struct Worker {
     stop: Stop,
     anchoring: Task,
     unlocking: Task,
+    /// Tombstones of what is anchored.
+    publishing: Task,
+    looked: Looked,
+    /// How many leaves the last round found anchored, of this database. It says nothing of another that takes its place.
+    anchored: Option<u64>,
     turn: watch::Sender<Turn>,
 }
 
@@ -98,6 +104,9 @@ impl Worker {
             stop,
             anchoring: Task::new(),
             unlocking: Task::new(),
+            publishing: Task::new(),
+            looked: Looked::default(),
+            anchored: None,
             turn: watch::Sender::new(Turn::Others),
         })
     }
@@ -157,7 +166,10 @@ impl Worker {
             return verdict;
         }
         let unlocked = self.unlock(&database).await;
-        let anchored = self.anchor(&database).await;
+        let anchored = match self.anchor(&database).await {
+            Verdict::Good => self.publish(&database).await,
+            verdict => verdict,
+        };
         database.close().await;
         // What is refused is worse than what could not be done.
         match (unlocked, anchored) {
@@ -232,11 +244,18 @@ impl Worker {
         if self.anchoring.is_due() {
             self.anchor(database).await;
         }
+        if self.publishing.is_due() && !self.stop.is_wanted() {
+            self.publish(database).await;
+        }
         if database.is_closed() || self.stop.is_wanted() {
             return;
         }
         let finished = Instant::now();
-        let next = self.anchoring.at.min(self.unlocking.at);
+        let next = self
+            .anchoring
+            .at
+            .min(self.unlocking.at)
+            .min(self.publishing.at);
         let woken = self.rest(next.saturating_duration_since(finished)).await;
         // After trouble its wait counts: a store that is down is not asked at every notification.
         if woken && self.anchoring.failures == 0 && !self.stop.is_wanted() {
@@ -302,8 +321,13 @@ impl Worker {
         };
         // Before the round: what comes while it runs is an occasion for the next.
         self.occasions = database.occasions().await.ok();
+        self.anchored = None;
         match round(tools, database, &mut self.known, &self.stop).await {
-            Ok(None | Some(End::Nothing { .. })) => self.anchoring.done(anchor.every),
+            Ok(None) => self.anchoring.done(anchor.every),
+            Ok(Some(End::Nothing { size })) => {
+                self.anchoring.done(anchor.every);
+                self.is_anchored(size);
+            }
             Ok(Some(End::Anchored { tree, stored })) => {
                 let (size, root) = (tree.size, tree.root_text());
                 info!(
@@ -315,6 +339,7 @@ impl Worker {
                     "anchored"
                 );
                 self.anchoring.done(anchor.every);
+                self.is_anchored(size);
             }
             Ok(Some(End::Refused(refusal))) => {
                 error!(
@@ -331,6 +356,40 @@ impl Worker {
             }
         }
         Verdict::Good
+    }
+
+    fn is_anchored(&mut self, size: u64) {
+        self.anchored = Some(size);
+        // After trouble its wait counts.
+        if self.publishing.failures == 0 {
+            self.publishing = Task::new();
+        }
+    }
+
+    /// Publishes the tombstones of the erasures that are anchored.
+    async fn publish(&mut self, database: &Database) -> Verdict {
+        let log = self.anchored.and_then(|size| self.known.log(size));
+        let (Some(tools), Some(anchor), Some(log)) = (&self.tools, &self.config.anchor, log) else {
+            self.publishing.done(Duration::from_secs(3600));
+            return Verdict::Good;
+        };
+        match publish(tools, database, log, &mut self.looked, &self.stop).await {
+            Ok(count) => {
+                if let Some(count @ 1..) = count {
+                    info!(
+                        event = "tombstones",
+                        count, "tombstones of erasures were published"
+                    );
+                }
+                self.publishing.done(anchor.every);
+                Verdict::Good
+            }
+            Err(trouble) => {
+                self.publishing.failed(trouble.kind);
+                trouble.report("tombstones", "tombstones of erasures were not published");
+                Verdict::of(&trouble)
+            }
+        }
     }
 }
 

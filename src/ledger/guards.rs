@@ -21,7 +21,7 @@ static UNGUARDED: Statement = Statement::read(
                          ('scrub_waits', false), ('scrub_passes', false), ('scrub_progress', false),
                          ('retention_policies', true), ('retention_policy_changes', true),
                          ('sweep_progress', false), ('forget_tables', true), ('forget_history', true),
-                         ('biometric_history', true), ('files_to_destroy', true)) AS t (name, append_only))
+                         ('biometric_history', true), ('files_to_destroy', true), ('tombstones', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (

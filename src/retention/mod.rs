@@ -5,7 +5,7 @@ mod biometric;
 pub mod change;
 mod consent;
 pub mod gauges;
-mod general;
+pub mod general;
 pub mod nightly;
 mod policies;
 pub mod policy;

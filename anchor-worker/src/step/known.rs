@@ -5,7 +5,8 @@ use identity_core::checkpoint::Checkpoint;
 use identity_core::note::{NoteError, VerifierKey};
 
 use super::refusal::{Refusal, Tree};
-use crate::store::{Object, checkpoint_size};
+use super::tombstones::Log;
+use crate::store::{CHECKPOINTS, Object, TOMBSTONES, folder, size_of};
 
 /// What is known of one log and its anchors.
 #[derive(Debug, Default)]
@@ -43,6 +44,29 @@ impl Known {
         self.newest
     }
 
+    /// What tombstones are published of, when so many leaves are anchored; nothing before the log has a name.
+    #[must_use]
+    pub fn log(&self, size: u64) -> Option<Log> {
+        let key = self.key.as_ref()?;
+        Some(Log {
+            keys: self.own_keys(),
+            origin: key.name().to_owned(),
+            folder: folder(1, TOMBSTONES),
+            size,
+        })
+    }
+
+    /// The key that signs, and those of earlier times. A former key of another log's name would let that log speak for ours.
+    fn own_keys(&self) -> Vec<VerifierKey> {
+        let own = self.key.iter().flat_map(|key| {
+            let former = self.former_keys.iter();
+            former
+                .filter(move |other| other.name() == key.name())
+                .chain([key])
+        });
+        own.cloned().collect()
+    }
+
     pub(super) fn refuse(&mut self, refusal: Refusal) -> Refusal {
         self.refused.insert(refusal).clone()
     }
@@ -56,7 +80,7 @@ impl Known {
         let note = str::from_utf8(&object.body).map_err(|_| not_ours(NoteError::Malformed))?;
         let checkpoint = self.open_note(note).map_err(not_ours)?;
         let tree = tree(&checkpoint);
-        if checkpoint_size(&object.key) != Some(checkpoint.size) {
+        if size_of(&folder(1, CHECKPOINTS), &object.key) != Some(checkpoint.size) {
             return Err(Refusal::Misplaced {
                 key: object.key.clone(),
                 anchored: tree,
@@ -66,14 +90,7 @@ impl Known {
     }
 
     pub(super) fn open_note(&self, note: &str) -> Result<Checkpoint, NoteError> {
-        // A former key of another log's name would let that log speak for ours.
-        let own = self.key.iter().flat_map(|key| {
-            let former = self.former_keys.iter();
-            former
-                .filter(move |other| other.name() == key.name())
-                .chain([key])
-        });
-        Checkpoint::open(note, &own.cloned().collect::<Vec<_>>())
+        Checkpoint::open(note, &self.own_keys())
     }
 
     /// What the store has now, against what it had.

@@ -4,4 +4,5 @@
 pub mod anchor;
 pub mod known;
 pub mod refusal;
+pub mod tombstones;
 pub mod wait;

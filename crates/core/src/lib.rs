@@ -18,6 +18,7 @@
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`merkle`] | the tree of RFC 6962: append, root, proofs and their verification |
 //! | [`salt`] | salts of tree leaves |
+//! | [`tombstone`] | what is published of an erasure |
 //! | [`tile`] | batches of rows as trees in tiles |
 //! | [`seal_leaf`] | the leaf that closes a batch |
 //! | [`replay`] | a ledger followed from the rows to the root |
@@ -67,6 +68,7 @@ pub mod seal_leaf;
 pub mod sealing;
 pub mod text;
 pub mod tile;
+pub mod tombstone;
 pub mod trace;
 pub mod vocabulary;
 

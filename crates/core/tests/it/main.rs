@@ -28,5 +28,6 @@ mod text;
 mod text_hostile;
 mod tile;
 mod tlog_proof;
+mod tombstone;
 mod trees;
 mod zones;

@@ -1,6 +1,6 @@
 //! Every key with all its versions. The first locked one is the true one; what else there is, somebody put there to be taken for it.
 
-use anchor_worker::store::{CHECKPOINTS, Entry, Object, Store, checkpoint_size};
+use anchor_worker::store::{CHECKPOINTS, Entry, Object, Store, folder, size_of};
 use anchor_worker::trouble::{Kind, Trouble};
 use futures_util::{StreamExt, stream};
 use identity_connect::Failure;
@@ -33,7 +33,7 @@ pub async fn walk(
 ) -> Result<(), Failure> {
     let progress = ProgressBar::new_spinner();
     let before = report.findings();
-    let (mut versions, mut group) = (store.versions(CHECKPOINTS), Group::new());
+    let (mut versions, mut group) = (store.versions(&folder(1, CHECKPOINTS)), Group::new());
     let (mut names, mut all) = (0_u64, 0_u64);
     loop {
         let page = versions.next().await.map_err(failure)?;
@@ -85,7 +85,7 @@ async fn read(store: &Store, group: Group) -> Result<Found, Trouble> {
         findings: Vec::new(),
     };
     let mut finding = |what: String| found.findings.push(what);
-    if checkpoint_size(&found.key).is_none() {
+    if size_of(&folder(1, CHECKPOINTS), &found.key).is_none() {
         finding("it is no name of an anchor".into());
         return Ok(found);
     }
@@ -136,7 +136,7 @@ fn take(found: Found, keys: &[VerifierKey], history: &mut History, report: &mut 
         }
         Err(error) => return report.bad("signatures", &format!("{key}: {error}")),
     };
-    if checkpoint_size(&key) != Some(checkpoint.size) {
+    if size_of(&folder(1, CHECKPOINTS), &key) != Some(checkpoint.size) {
         let detail = format!("{key}: it is of {} leaves", checkpoint.size);
         return report.bad("signatures", &detail);
     }
