@@ -130,6 +130,18 @@ impl VerifierKey {
         self.id
     }
 
+    /// The public key itself.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8; PUBLIC_KEY_BYTES] {
+        self.key.as_bytes()
+    }
+
+    /// The same key under another name.
+    #[must_use]
+    pub fn renamed(&self, name: &str) -> Option<Self> {
+        Self::new(name, self.public_key())
+    }
+
     /// Whether `signature` is this key's over `message`. Strict: signatures that fit more than one
     /// message or key are refused.
     #[must_use]
