@@ -201,6 +201,12 @@ impl<'a> Note<'a> {
         self.signatures.iter().any(|line| line.name == name)
     }
 
+    /// How many signatures it carries, of whomever.
+    #[must_use]
+    pub fn signatures(&self) -> usize {
+        self.signatures.len()
+    }
+
     /// The given keys that have signed the text.
     ///
     /// Signatures of other keys say nothing and are passed over, as the specification demands: a
