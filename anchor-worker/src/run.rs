@@ -119,7 +119,8 @@ impl Worker {
             if trouble.kind == Kind::Unreachable {
                 warn!(event = "database", trouble = %trouble, "no session with the database");
             } else {
-                error!(event = "database", trouble = %trouble, "no session with the database");
+                let alarm = trouble.kind == Kind::Untrue;
+                error!(event = "database", alarm, trouble = %trouble, "no session with the database");
             }
             failures = failures.saturating_add(1);
             self.rest(wait::after(trouble.kind, failures)).await;
@@ -149,8 +150,9 @@ impl Worker {
         {
             Ok(database) => database,
             Err(trouble) => {
-                error!(event = "database", trouble = %trouble, "no session with the database");
-                return Verdict::CouldNot;
+                let alarm = trouble.kind == Kind::Untrue;
+                error!(event = "database", alarm, trouble = %trouble, "no session with the database");
+                return Verdict::of(&trouble);
             }
         };
         if let Err(verdict) = self.lead_once(&mut database).await {

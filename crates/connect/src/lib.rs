@@ -74,6 +74,26 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
+/// Why there is no session.
+#[derive(Debug)]
+pub enum Unopened {
+    /// At the socket listens another user of the operating system than the one that was named: nothing was said to it.
+    Stranger(Failure),
+    Failed(Failure),
+}
+
+impl From<Failure> for Unopened {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<tokio_postgres::Error> for Unopened {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// A session, and the task that works on its connection.
 pub struct Session {
     pub client: Client,
@@ -94,7 +114,8 @@ impl Session {
 
 /// Opens a session, which begins with `settings`: SQL that closes it to whatever its user does not mean to do.
 pub async fn open(options: &Options, settings: &str) -> Result<Session, Failure> {
-    open_waking(options, settings, Arc::default()).await
+    let opened = open_waking(options, settings, Arc::default()).await;
+    opened.map_err(|(Unopened::Stranger(failure) | Unopened::Failed(failure))| failure)
 }
 
 /// The same, and `wake` is told of each notification (of whatever the settings LISTEN to) and of the end of the connection.
@@ -102,7 +123,7 @@ pub async fn open_waking(
     options: &Options,
     settings: &str,
     wake: Arc<Notify>,
-) -> Result<Session, Failure> {
+) -> Result<Session, Unopened> {
     let limit = options.config.get_connect_timeout();
     let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
     let session = tokio::time::timeout(limit, connect(options, wake))
@@ -112,7 +133,7 @@ pub async fn open_waking(
     Ok(session)
 }
 
-async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Failure> {
+async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Unopened> {
     let mut config = options.config.clone();
     let port = options.config.get_ports().first().copied().unwrap_or(5432);
     match options.config.get_hosts() {
@@ -120,31 +141,45 @@ async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Failur
             let path = directory.join(format!(".s.PGSQL.{port}"));
             let socket = UnixStream::connect(&path).await;
             let socket = socket.map_err(|error| unreachable(&path.display(), &error))?;
+            known(&socket, options.server_uid)?;
             let socket = Bounded::new(socket);
             config.ssl_mode(SslMode::Disable);
-            start(config.connect_raw(socket, NoTls), wake).await
+            Ok(start(config.connect_raw(socket, NoTls), wake).await?)
         }
         [Host::Tcp(name)] => {
             let socket = match options.config.get_hostaddrs() {
                 [] => TcpStream::connect((name.as_str(), port)).await,
                 [address] => TcpStream::connect((*address, port)).await,
-                _ => return Err("name one server".into()),
+                _ => return Err(Failure::from("name one server").into()),
             };
             let socket =
                 socket.map_err(|error| unreachable(&format!("{name} port {port}"), &error))?;
             let Some(files) = &options.tls else {
                 config.ssl_mode(SslMode::Disable);
-                return start(config.connect_raw(Bounded::new(socket), NoTls), wake).await;
+                return Ok(start(config.connect_raw(Bounded::new(socket), NoTls), wake).await?);
             };
             config.ssl_mode(SslMode::Require);
-            start(
-                config.connect_raw(socket, tls::Tls::new(files, name)?),
-                wake,
-            )
-            .await
+            let tls = tls::Tls::new(files, name)?;
+            Ok(start(config.connect_raw(socket, tls), wake).await?)
         }
-        _ => Err("name one server".into()),
+        _ => Err(Failure::from("name one server").into()),
     }
+}
+
+/// Whoever may make a socket of that name can be the server, but not run as another user. The system notes who listens when he begins to.
+fn known(socket: &UnixStream, server: Option<u32>) -> Result<(), Unopened> {
+    let Some(server) = server else {
+        return Ok(());
+    };
+    let listens = socket.peer_cred().map(|peer| peer.uid());
+    if listens.as_ref().is_ok_and(|uid| *uid == server) {
+        return Ok(());
+    }
+    let listens = listens.map_or_else(|_| "an unknown user".into(), |uid| format!("user {uid}"));
+    let text = format!(
+        "at the server's socket listens {listens}, and not user {server} of the operating system"
+    );
+    Err(Unopened::Stranger(Failure(text)))
 }
 
 /// The connection is worked on by a task of its own for as long as its client lives.
