@@ -110,6 +110,12 @@ impl Database {
         &self.session.client
     }
 
+    /// Asks the server to give up what the session is waiting for.
+    pub(crate) async fn cancel(&self, options: &Options) -> Result<(), Trouble> {
+        let asked = identity_connect::cancel(options, self.client()).await;
+        asked.map_err(|Failure(text)| Trouble::new(Kind::Unreachable, text))
+    }
+
     /// Whether the connection is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::beside::{self, Turn};
 use crate::config::Config;
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
+use crate::night::Night;
 use crate::reencrypt::Reencryption;
 use crate::round::{Tools, round};
 use crate::signer::Signer;
@@ -137,11 +138,10 @@ impl Worker {
     /// Begins what is done beside the loop.
     fn duties(&self) -> Vec<JoinHandle<()>> {
         let (options, turn) = (&self.config.database, || self.turn.subscribe());
-        vec![tokio::spawn(beside::keep(
-            Reencryption::new(),
-            options.clone(),
-            turn(),
-        ))]
+        vec![
+            tokio::spawn(beside::keep(Reencryption::new(), options.clone(), turn())),
+            tokio::spawn(beside::keep(Night::new(), options.clone(), turn())),
+        ]
     }
 
     /// Unlocks and anchors once.

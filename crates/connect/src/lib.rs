@@ -13,28 +13,27 @@
 
 mod bounded;
 mod options;
+mod socket;
 mod tls;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 
-use bounded::Bounded;
 pub use options::Options;
+use socket::Socket;
 
 /// How long connecting may take, unless `connect_timeout` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why something could not be looked at. The text is for people; it may hold what a server said.
 #[derive(Debug)]
@@ -82,6 +81,15 @@ pub enum Unopened {
     Failed(Failure),
 }
 
+impl Unopened {
+    /// In words.
+    #[must_use]
+    pub fn failure(self) -> Failure {
+        let (Self::Stranger(failure) | Self::Failed(failure)) = self;
+        failure
+    }
+}
+
 impl From<Failure> for Unopened {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
@@ -115,7 +123,7 @@ impl Session {
 /// Opens a session, which begins with `settings`: SQL that closes it to whatever its user does not mean to do.
 pub async fn open(options: &Options, settings: &str) -> Result<Session, Failure> {
     let opened = open_waking(options, settings, Arc::default()).await;
-    opened.map_err(|(Unopened::Stranger(failure) | Unopened::Failed(failure))| failure)
+    opened.map_err(Unopened::failure)
 }
 
 /// The same, and `wake` is told of each notification (of whatever the settings LISTEN to) and of the end of the connection.
@@ -135,51 +143,29 @@ pub async fn open_waking(
 
 async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Unopened> {
     let mut config = options.config.clone();
-    let port = options.config.get_ports().first().copied().unwrap_or(5432);
-    match options.config.get_hosts() {
-        [Host::Unix(directory)] => {
-            let path = directory.join(format!(".s.PGSQL.{port}"));
-            let socket = UnixStream::connect(&path).await;
-            let socket = socket.map_err(|error| unreachable(&path.display(), &error))?;
-            known(&socket, options.server_uid)?;
-            let socket = Bounded::new(socket);
-            config.ssl_mode(SslMode::Disable);
-            Ok(start(config.connect_raw(socket, NoTls), wake).await?)
-        }
-        [Host::Tcp(name)] => {
-            let socket = match options.config.get_hostaddrs() {
-                [] => TcpStream::connect((name.as_str(), port)).await,
-                [address] => TcpStream::connect((*address, port)).await,
-                _ => return Err(Failure::from("name one server").into()),
-            };
-            let socket =
-                socket.map_err(|error| unreachable(&format!("{name} port {port}"), &error))?;
-            let Some(files) = &options.tls else {
-                config.ssl_mode(SslMode::Disable);
-                return Ok(start(config.connect_raw(Bounded::new(socket), NoTls), wake).await?);
-            };
-            config.ssl_mode(SslMode::Require);
-            let tls = tls::Tls::new(files, name)?;
-            Ok(start(config.connect_raw(socket, tls), wake).await?)
-        }
-        _ => Err(Failure::from("name one server").into()),
-    }
+    let (socket, mode) = socket::open(options).await?;
+    config.ssl_mode(mode);
+    Ok(match socket {
+        Socket::Unix(socket) => start(config.connect_raw(socket, NoTls), wake).await?,
+        Socket::Tcp(socket) => start(config.connect_raw(socket, NoTls), wake).await?,
+        Socket::Tls(socket, tls) => start(config.connect_raw(socket, tls), wake).await?,
+    })
 }
 
-/// Whoever may make a socket of that name can be the server, but not run as another user. The system notes who listens when he begins to.
-fn known(socket: &UnixStream, server: Option<u32>) -> Result<(), Unopened> {
-    let Some(server) = server else {
-        return Ok(());
+/// Asks the server to give up what a session is waiting for. Whether it did shows in the answer that is waited for.
+pub async fn cancel(options: &Options, client: &Client) -> Result<(), Failure> {
+    let token = client.cancel_token();
+    let asking = async {
+        let (socket, _) = socket::open(options).await.map_err(Unopened::failure)?;
+        let asked = match socket {
+            Socket::Unix(socket) => token.cancel_query_raw(socket, NoTls).await,
+            Socket::Tcp(socket) => token.cancel_query_raw(socket, NoTls).await,
+            Socket::Tls(socket, tls) => token.cancel_query_raw(socket, tls).await,
+        };
+        asked.map_err(Failure::from)
     };
-    let listens = socket.peer_cred().map(|peer| peer.uid());
-    if listens.as_ref().is_ok_and(|uid| *uid == server) {
-        return Ok(());
-    }
-    let listens = listens.map_or_else(|_| "an unknown user".into(), |uid| format!("user {uid}"));
-    let text = format!(
-        "at the server's socket listens {listens}, and not user {server} of the operating system"
-    );
-    Err(Unopened::Stranger(Failure(text)))
+    let asked = tokio::time::timeout(CANCEL_TIMEOUT, asking).await;
+    asked.map_err(|_| Failure::from("the server cannot be asked"))?
 }
 
 /// The connection is worked on by a task of its own for as long as its client lives.
@@ -216,8 +202,4 @@ where
     drop(connection);
     wake.notify_one();
     end
-}
-
-fn unreachable(at: &dyn fmt::Display, error: &io::Error) -> Failure {
-    Failure(format!("the server cannot be reached at {at}: {error}"))
 }
