@@ -107,6 +107,7 @@ ALTER TABLE identity.sweep_progress                                       OWNER 
 ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
 ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity._night_due()                                      OWNER TO identity_keeper;
 
 -- Biometrics. The view reads as the keeper, who sees every row.
 ALTER TABLE identity.biometric_history                                    OWNER TO identity_owner;

@@ -144,7 +144,8 @@ GRANT DELETE ON identity.subject_texts TO identity_keeper;
 
 -- Sweeps keep where they have come to; the worker has them run.
 GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
-GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean) TO identity_worker;
+GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean), identity._night_due()
+    TO identity_worker;
 
 -- Biometrics: a gateway collects, whoever answers for their end destroys. A file on the list is tried, and taken off it when it is gone.
 GRANT EXECUTE ON FUNCTION identity.biometric_attach(uuid, text, text), identity.biometric_classify(uuid, jsonb) TO identity_gateway;

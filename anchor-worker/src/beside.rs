@@ -1,6 +1,7 @@
 //! What the leading worker does beside the loop: each duty in a task and with a session of its own, so that keys and anchors never wait for it, however
 //! long it takes and whatever stands in its way.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(crate) trait Duty: Send + 'static {
     const EVENT: &'static str;
     /// What is told when a round failed.
     const FAILED: &'static str;
+    /// Whether the statement under way is cancelled once it is not our turn any more: only where a round does nothing that is not undone with it.
+    const CANCELS: bool = false;
 
     /// One round, short enough that the worker can end soon after it is asked to. Returns when to come again; a notification comes sooner.
     fn round(
@@ -78,8 +81,10 @@ async fn session<D: Duty>(
             return Err(Trouble::new(Kind::Unreachable, text));
         }
         if task.is_due() {
-            match duty.round(database.client()).await {
+            match round(duty, &database, options, turn).await {
                 Ok(wait) => task.done(wait),
+                // It was cut short, or nobody's business any more.
+                Err(_) if *turn.borrow() != Turn::Ours => {}
                 Err(trouble) => {
                     task.failed(trouble.kind);
                     trouble.report(D::EVENT, D::FAILED);
@@ -94,6 +99,25 @@ async fn session<D: Duty>(
     }
     database.close().await;
     Ok(())
+}
+
+/// One round; it is cut short when the turn changes, if it may be.
+async fn round<D: Duty>(
+    duty: &mut D,
+    database: &Database,
+    options: &Options,
+    turn: &mut watch::Receiver<Turn>,
+) -> Result<Duration, Trouble> {
+    let mut round = pin!(duty.round(database.client()));
+    if D::CANCELS {
+        tokio::select! {
+            done = &mut round => return done,
+            _ = turn.wait_for(|turn| *turn != Turn::Ours) => {}
+        }
+        // If it cannot be asked, the round goes on to its end.
+        let _ = database.cancel(options).await;
+    }
+    round.await
 }
 
 /// Waits until then, or until the turn changes; says whether a notification came.

@@ -15,7 +15,7 @@ use crate::run::Verdict;
 use crate::signer::Signer;
 use crate::store::Store;
 use crate::trouble::{Kind, Trouble};
-use crate::unlock::Unlocker;
+use crate::unlock::{Place, Unlocker};
 
 /// What was found so far.
 struct Findings(Verdict);
@@ -54,12 +54,17 @@ pub async fn run(file: &Path) -> Verdict {
     };
     println!("{}: ok: understood", file.display());
     let mut findings = Findings(Verdict::Good);
-    let checkpoint = findings.note("database", database(&config).await);
+    let seen = findings.note("database", database(&config).await);
     if let Some(unlock) = &config.unlock {
-        findings.note("unlock", kek(unlock).await);
+        findings.note("server", server(&config));
+        let key = findings.note("unlock", kek(unlock).await);
+        findings.note("state", state(unlock, seen.as_ref()));
+        if let (Some(seen), Some(key)) = (&seen, key) {
+            findings.note("public key", public_key(seen, &key));
+        }
     }
     if let Some(anchor) = &config.anchor {
-        let origin = checkpoint.map(|checkpoint| checkpoint.origin);
+        let origin = seen.map(|seen| seen.checkpoint.origin);
         let key = findings.note("signer", signer(anchor, origin.as_deref()).await);
         let store = findings.note("store", store(anchor).await);
         findings.note("incarnations", incarnations(anchor));
@@ -70,10 +75,23 @@ pub async fn run(file: &Path) -> Verdict {
     findings.0
 }
 
-async fn database(config: &Config) -> Result<(Checkpoint, String), Trouble> {
+/// What the database says of itself.
+struct Seen {
+    checkpoint: Checkpoint,
+    place: Option<Place>,
+    /// Of the worker that it takes keys from.
+    public_key: Option<String>,
+}
+
+async fn database(config: &Config) -> Result<(Seen, String), Trouble> {
     let database = Database::open(&config.database, Arc::default()).await?;
     database.check().await?;
     let text = database.checkpoint().await?;
+    let (mut place, mut public_key) = (None, None);
+    if config.unlock.is_some() {
+        place = Some(Place::of(database.client()).await?);
+        public_key = Some(database.worker_public_key().await?);
+    }
     database.close().await;
     let checkpoint = Checkpoint::parse(&text);
     let checkpoint = checkpoint
@@ -82,19 +100,66 @@ async fn database(config: &Config) -> Result<(Checkpoint, String), Trouble> {
         "the log {} has {} leaves",
         checkpoint.origin, checkpoint.size
     );
-    Ok((checkpoint, text))
+    let seen = Seen {
+        checkpoint,
+        place,
+        public_key,
+    };
+    Ok((seen, text))
 }
 
-async fn kek(unlock: &Unlock) -> Result<((), String), Trouble> {
+/// How it is known that it is the server which keys are sealed to.
+fn server(config: &Config) -> Result<((), String), Trouble> {
+    let text = match (&config.database.tls, config.database.server_uid) {
+        (Some(_), _) => "its certificate says who it is".into(),
+        (None, Some(uid)) => format!("user {uid} of this machine listens at its socket"),
+        (None, None) => {
+            "ANYBODY may listen at its socket: [unlock] has no server_user, and this machine has no user postgres".into()
+        }
+    };
+    Ok(((), text))
+}
+
+/// Whether which database was unlocked can be noted, and is the one that is there.
+fn state(unlock: &Unlock, seen: Option<&Seen>) -> Result<((), String), Trouble> {
+    let directory = &unlock.settings.state_directory;
+    Place::check(directory)?;
+    let Some(known) = Place::known(directory)? else {
+        return Ok(((), "no database was unlocked yet".into()));
+    };
+    if let Some(place) = seen.and_then(|seen| seen.place.as_ref()) {
+        place.must_be_known(directory)?;
+    }
+    let text = format!(
+        "the database that was unlocked has the system identifier {} and the timeline {}",
+        known.system_identifier, known.timeline
+    );
+    Ok(((), text))
+}
+
+/// Whether the database takes keys from us.
+fn public_key(seen: &Seen, ours: &str) -> Result<((), String), Trouble> {
+    if seen.public_key.as_deref() == Some(ours) {
+        return Ok(((), "the database knows this worker by it".into()));
+    }
+    let what = match seen.public_key.as_deref() {
+        None | Some("") => "the database has none",
+        Some(_) => "the database has another one",
+    };
+    let text = format!(
+        "{what}: identity_pgx.worker_public_key must be {ours}, and takes a restart to change"
+    );
+    Err(Trouble::new(Kind::Configuration, text))
+}
+
+async fn kek(unlock: &Unlock) -> Result<(String, String), Trouble> {
     let kek = Kek::open(&unlock.kek).await?;
     kek.check().await?;
     let text = format!("keys are wrapped by {}", kek.uri());
     let unlocker = Unlocker::open(&unlock.settings, Arc::new(kek))?;
-    let text = format!(
-        "{text}; identity_pgx.worker_public_key is {}",
-        unlocker.public_key()
-    );
-    Ok(((), text))
+    let key = unlocker.public_key();
+    let text = format!("{text}; identity_pgx.worker_public_key is {key}");
+    Ok((key, text))
 }
 
 async fn signer(

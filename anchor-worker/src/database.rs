@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use identity_connect::{Failure, Options, Session, open_waking};
+use identity_connect::{Failure, Options, Session, Unopened, open_waking};
 use identity_core::merkle::Digest;
 use identity_core::tombstone::{Tombstone, What};
 use tokio::sync::Notify;
@@ -37,9 +37,12 @@ const LEAD: &str = "SELECT pg_try_advisory_lock(1768190072, 1)";
 const LEAVE: &str = "SELECT pg_advisory_unlock(1768190072, 1)";
 
 /// Anybody who may connect may take that lock, and keep it: what is no worker is not waited for. A prepared transaction has no session, and a login that
-/// was dropped has no name; a session that is ending is neither.
-const HOLDER: &str = "SELECT COALESCE(a.usename::text, CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE 'a login that was dropped' END),
-       CASE WHEN a.usename IS NULL THEN false ELSE pg_has_role(a.usesysid, 'identity_worker', 'MEMBER') END
+/// was dropped has no name; a session that is ending is neither. Not pg_has_role: a superuser would be a worker by it.
+const HOLDER: &str = "WITH RECURSIVE workers (oid) AS (
+           SELECT oid FROM pg_roles WHERE rolname = 'identity_worker'
+           UNION SELECT m.member FROM pg_auth_members m JOIN workers w ON m.roleid = w.oid)
+SELECT COALESCE(a.usename::text, CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE 'a login that was dropped' END),
+       a.usename IS NOT NULL AND a.usesysid IN (SELECT oid FROM workers)
   FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
  WHERE l.locktype = 'advisory' AND l.granted AND (l.classid, l.objid, l.objsubid) = (1768190072, 1, 2)
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.pid IS NULL OR a.datid IS NOT NULL)";
@@ -81,13 +84,20 @@ impl Database {
     ) -> Result<Self, Trouble> {
         let mut config = options.config.clone();
         config.application_name("anchor-worker");
-        let tls = options.tls.clone();
+        let options = Options {
+            config,
+            ..options.clone()
+        };
         let settings = format!("{SETTINGS} {settings}");
-        let session = open_waking(&Options { config, tls }, &settings, wake).await;
-        // What a server says before it is known may be long, and is for one line.
-        let session = session.map_err(|Failure(text)| {
+        let session = open_waking(&options, &settings, wake).await;
+        let session = session.map_err(|unopened| {
+            let (kind, Failure(text)) = match unopened {
+                Unopened::Stranger(failure) => (Kind::Untrue, failure),
+                Unopened::Failed(failure) => (Kind::Unreachable, failure),
+            };
+            // What a server says before it is known may be long, and is for one line.
             let line = text.chars().filter(|c| !c.is_control());
-            Trouble::new(Kind::Unreachable, line.take(MAX_TEXT).collect::<String>())
+            Trouble::new(kind, line.take(MAX_TEXT).collect::<String>())
         })?;
         Ok(Self {
             session,
@@ -99,6 +109,12 @@ impl Database {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.session.client
+    }
+
+    /// Asks the server to give up what the session is waiting for.
+    pub(crate) async fn cancel(&self, options: &Options) -> Result<(), Trouble> {
+        let asked = identity_connect::cancel(options, self.client()).await;
+        asked.map_err(|Failure(text)| Trouble::new(Kind::Unreachable, text))
     }
 
     /// Whether the connection is gone.
@@ -142,6 +158,17 @@ impl Database {
             return Err(Trouble::new(Kind::Denied, text));
         }
         Ok(())
+    }
+
+    /// The worker that the server takes keys from, as its configuration names it.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub async fn worker_public_key(&self) -> Result<String, Trouble> {
+        let query =
+            "SELECT lower(COALESCE(current_setting('identity_pgx.worker_public_key', true), ''))";
+        let row = limited(self.client().query_one(query, &[])).await?;
+        row.try_get(0).map_err(|error| trouble(&error))
     }
 
     /// Becomes the leader, if no other worker is.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`cli`], [`config`], [`logs`] | arguments; the configuration, each mistake with its place; the log |
 //! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
-//! | `beside`, `reencrypt` | what the leader does beside it, each duty with a session of its own |
+//! | `beside`, `reencrypt`, `night` | what the leader does beside it, each duty with a session of its own |
 //! | [`step`] | one round of anchoring, decided without any IO |
 //! | [`round`] | carries that out |
 //! | [`database`] | the database's side of it |
@@ -40,6 +40,8 @@ pub mod kek;
 pub mod keys;
 pub mod logs;
 pub mod new_key;
+mod night;
+mod pace;
 mod reencrypt;
 pub mod rotate;
 pub mod round;

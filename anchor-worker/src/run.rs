@@ -12,6 +12,7 @@ use crate::beside::{self, Turn};
 use crate::config::{Config, parties};
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
+use crate::night::Night;
 use crate::reencrypt::Reencryption;
 use crate::round::{Tools, publish, round};
 use crate::signer::Signer;
@@ -129,7 +130,8 @@ impl Worker {
             if trouble.kind == Kind::Unreachable {
                 warn!(event = "database", trouble = %trouble, "no session with the database");
             } else {
-                error!(event = "database", trouble = %trouble, "no session with the database");
+                let alarm = trouble.kind == Kind::Untrue;
+                error!(event = "database", alarm, trouble = %trouble, "no session with the database");
             }
             failures = failures.saturating_add(1);
             self.rest(wait::after(trouble.kind, failures)).await;
@@ -146,11 +148,10 @@ impl Worker {
     /// Begins what is done beside the loop.
     fn duties(&self) -> Vec<JoinHandle<()>> {
         let (options, turn) = (&self.config.database, || self.turn.subscribe());
-        vec![tokio::spawn(beside::keep(
-            Reencryption::new(),
-            options.clone(),
-            turn(),
-        ))]
+        vec![
+            tokio::spawn(beside::keep(Reencryption::new(), options.clone(), turn())),
+            tokio::spawn(beside::keep(Night::new(), options.clone(), turn())),
+        ]
     }
 
     /// Unlocks and anchors once.
@@ -159,8 +160,9 @@ impl Worker {
         {
             Ok(database) => database,
             Err(trouble) => {
-                error!(event = "database", trouble = %trouble, "no session with the database");
-                return Verdict::CouldNot;
+                let alarm = trouble.kind == Kind::Untrue;
+                error!(event = "database", alarm, trouble = %trouble, "no session with the database");
+                return Verdict::of(&trouble);
             }
         };
         if let Err(verdict) = self.lead_once(&mut database).await {

@@ -129,7 +129,7 @@ impl Config {
         if !document.has("database") {
             document.mistake_of_file("[database] is missing: which database it is about");
         }
-        let options =
+        let mut options =
             database.and_then(
                 |section| match Options::parse(Some(&section.url), variable) {
                     Ok(options) => Some(options),
@@ -139,6 +139,9 @@ impl Config {
                     }
                 },
             );
+        if let (Some(options), Some(unlock)) = (&mut options, &unlock) {
+            only_the_server(&mut document, options, unlock);
+        }
         let anchor = anchor.unwrap_or_else(|| AnchorSection {
             every: ten_minutes(),
             former_keys: Vec::new(),
@@ -189,6 +192,18 @@ pub fn parties(file: &Path) -> Result<Parties, Trouble> {
     Parties::parse(&text).ok_or_else(|| {
         wrong("must hold two lines, operator and counsel, each with a verifier key of its own")
     })
+}
+
+/// Keys are sealed to a server only where nobody else can be it.
+fn only_the_server(document: &mut Document<'_>, options: &mut Options, unlock: &unlock::Config) {
+    if options.is_open_to_strangers() {
+        let text = "a database is unlocked over a Unix socket or TLS: without, whoever listens at that address first is the server, on this machine too";
+        document.mistake("database", "url", text);
+    }
+    match unlock::uid(unlock.server_user.as_deref()) {
+        Ok(uid) => options.server_uid = uid,
+        Err(text) => document.mistake("unlock", "server_user", text),
+    }
 }
 
 fn former_keys(document: &mut Document<'_>, texts: &[String]) -> Vec<VerifierKey> {

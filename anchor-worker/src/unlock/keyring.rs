@@ -23,6 +23,9 @@ const MISSING: &str = "
 const NEXT_VERSION: &str = "
     SELECT COALESCE(pg_catalog.max(k.version), 0) OPERATOR(pg_catalog.+) 1 FROM identity.keyring k
      WHERE k.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text";
+const WAITING: &str = "
+    SELECT pg_catalog.max(k.version) FROM identity.keyring k
+     WHERE k.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text AND k.state OPERATOR(pg_catalog.=) 'enrolled'";
 const HEALTH: &str = "SELECT identity.identity_health()";
 const CHALLENGE: &str = "SELECT c.public_key, pg_catalog.uuid_send(c.epoch), c.system_identifier FROM identity.key_challenge() c";
 const LOAD: &str =
@@ -115,6 +118,12 @@ pub(super) async fn next_version(database: &Client, kind: KeyKind) -> Result<u32
     version
         .and_then(|version| version.try_into().ok())
         .ok_or_else(|| strange("keyring"))
+}
+
+/// The version that waits for its rotation.
+pub(super) async fn waiting(database: &Client, kind: KeyKind) -> Result<Option<i32>, Trouble> {
+    let row = database.query_one(WAITING, &[&kind.as_str()]).await;
+    row.and_then(|row| row.try_get(0)).map_err(refusal)
 }
 
 pub(super) async fn challenge(database: &Client) -> Result<Challenge, Trouble> {
