@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
 use crate::database::Database;
+use crate::metrics;
 use crate::task::Task;
 use crate::trouble::{Kind, Trouble};
 
@@ -79,7 +80,10 @@ async fn session<D: Duty>(
         }
         if task.is_due() {
             match duty.round(database.client()).await {
-                Ok(wait) => task.done(wait),
+                Ok(wait) => {
+                    metrics::done(D::EVENT);
+                    task.done(wait);
+                }
                 Err(trouble) => {
                     task.failed(trouble.kind);
                     trouble.report(D::EVENT, D::FAILED);

@@ -9,6 +9,7 @@ use identity_core::note::VerifierKey;
 use crate::config::{Anchor, Config, Unlock};
 use crate::database::Database;
 use crate::kek::Kek;
+use crate::metrics;
 use crate::run::Verdict;
 use crate::signer::Signer;
 use crate::store::{CHECKPOINTS, Store};
@@ -64,7 +65,26 @@ pub async fn run(file: &Path) -> Verdict {
             findings.note("anchors", anchors(anchor, key, &store).await);
         }
     }
+    if let Some(metrics) = &config.metrics {
+        findings.note("metrics", monitoring(metrics).await);
+    }
     findings.0
+}
+
+/// The address can be taken, or is: by the worker that runs already, one hopes.
+async fn monitoring(config: &metrics::Config) -> Result<((), String), Trouble> {
+    let at = format!("http://{0}/metrics and http://{0}/healthz", config.listen);
+    match config.bind().await {
+        Ok(_) => Ok(((), at)),
+        Err(Trouble {
+            kind: Kind::Conflict,
+            ..
+        }) => Ok((
+            (),
+            format!("{at}; somebody listens there now, as a worker that runs does"),
+        )),
+        Err(trouble) => Err(trouble),
+    }
 }
 
 async fn database(config: &Config) -> Result<(Checkpoint, String), Trouble> {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::beside::Duty;
 use crate::database::reason;
+use crate::metrics;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
 
@@ -96,6 +97,7 @@ impl Reencryption {
             );
         }
         self.stuck = failed;
+        metrics::reencrypt(left, failed);
         if batch.retired != "[]" {
             let retired = batch.retired.as_str();
             info!(
@@ -128,6 +130,7 @@ impl Duty for Reencryption {
         };
         let Some(answer) = answer? else {
             *self = Self::new();
+            metrics::reencrypt(0, 0);
             return Ok(LOOK_EVERY);
         };
         self.tell(&answer);
