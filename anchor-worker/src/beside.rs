@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
 use crate::database::Database;
+use crate::metrics;
 use crate::task::Task;
 use crate::trouble::{Kind, Trouble};
 
@@ -82,7 +83,10 @@ async fn session<D: Duty>(
         }
         if task.is_due() {
             match round(duty, &database, options, turn).await {
-                Ok(wait) => task.done(wait),
+                Ok(wait) => {
+                    metrics::done(D::EVENT);
+                    task.done(wait);
+                }
                 // It was cut short, or nobody's business any more.
                 Err(_) if *turn.borrow() != Turn::Ours => {}
                 Err(trouble) => {

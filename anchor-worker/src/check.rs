@@ -10,6 +10,7 @@ use identity_core::note::VerifierKey;
 use crate::config::{Anchor, Config, Unlock, parties};
 use crate::database::Database;
 use crate::kek::Kek;
+use crate::metrics;
 use crate::round::last;
 use crate::run::Verdict;
 use crate::signer::Signer;
@@ -72,6 +73,9 @@ pub async fn run(file: &Path) -> Verdict {
             findings.note("anchors", anchors(anchor, key, &store).await);
         }
     }
+    if let Some(metrics) = &config.metrics {
+        findings.note("metrics", monitoring(metrics).await);
+    }
     findings.0
 }
 
@@ -81,6 +85,22 @@ struct Seen {
     place: Option<Place>,
     /// Of the worker that it takes keys from.
     public_key: Option<String>,
+}
+
+/// The address can be taken, or is: by the worker that runs already, one hopes.
+async fn monitoring(config: &metrics::Config) -> Result<((), String), Trouble> {
+    let at = format!("http://{0}/metrics and http://{0}/healthz", config.listen);
+    match config.bind().await {
+        Ok(_) => Ok(((), at)),
+        Err(Trouble {
+            kind: Kind::Conflict,
+            ..
+        }) => Ok((
+            (),
+            format!("{at}; somebody listens there now, as a worker that runs does"),
+        )),
+        Err(trouble) => Err(trouble),
+    }
 }
 
 async fn database(config: &Config) -> Result<(Seen, String), Trouble> {

@@ -14,6 +14,7 @@
 //! | [`signer`] | what signs checkpoints |
 //! | [`unlock`] | the keys in: which database may have them, and how they are sealed to it |
 //! | [`kek`] | what wraps those keys |
+//! | `metrics` | what monitoring is told: `/metrics` and `/healthz` |
 //! | [`vault`], [`aws`], [`http`] | the services under signers, keys and stores |
 //! | [`check`], [`new_key`], [`keys`] | the other commands: `check-config`; `new-key`; `enrol` and `rewrap` |
 //! | [`secret_file`], [`trouble`] | secrets in files; why something did not work, and whether asking again may help |
@@ -39,6 +40,7 @@ pub mod incarnation;
 pub mod kek;
 pub mod keys;
 pub mod logs;
+mod metrics;
 pub mod new_key;
 mod night;
 mod pace;

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::beside::Duty;
 use crate::database::reason;
+use crate::metrics;
 use crate::pace::Pace;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
@@ -94,6 +95,7 @@ impl Reencryption {
             );
         }
         self.stuck = failed;
+        metrics::reencrypt(left, failed);
         if batch.retired != "[]" {
             let retired = batch.retired.as_str();
             info!(
@@ -119,6 +121,7 @@ impl Duty for Reencryption {
         let took = self.pace.after(began, answer.is_ok());
         let Some(answer) = answer? else {
             *self = Self::new();
+            metrics::reencrypt(0, 0);
             return Ok(LOOK_EVERY);
         };
         self.tell(&answer);

@@ -1,8 +1,9 @@
 //! Carries out a round, of anchoring or of publishing tombstones: does what the step asks for, and tells it what came of it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::database::Database;
+use crate::metrics;
 use crate::signer::Signer;
 use crate::step::anchor::{Effect, End, Event, Next, Round};
 use crate::step::declared::Beginning;
@@ -41,8 +42,10 @@ pub async fn round(
         if stop.is_wanted() {
             return Ok(None);
         }
-        let event = perform(tools, database, effect, hint.as_deref()).await?;
-        next = round.next(known, event);
+        let (name, began) = (effect.name(), Instant::now());
+        let event = perform(tools, database, effect, hint.as_deref()).await;
+        metrics::effect(name, began.elapsed());
+        next = round.next(known, event?);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::beside::{self, Turn};
 use crate::config::{Config, parties};
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
+use crate::metrics;
 use crate::night::Night;
 use crate::reencrypt::Reencryption;
 use crate::round::{Tools, publish, round};
@@ -120,6 +121,14 @@ impl Worker {
             version = env!("CARGO_PKG_VERSION"),
             "started"
         );
+        // It tells until it is dropped.
+        let monitoring = match metrics::begin(&self.config).await {
+            Ok(monitoring) => monitoring,
+            Err(trouble) => {
+                error!(event = "start", trouble = %trouble, "nobody can ask for the worker's numbers");
+                return Verdict::CouldNot;
+            }
+        };
         let duties = self.duties();
         let mut failures = 0;
         while !self.stop.is_wanted() {
@@ -127,6 +136,7 @@ impl Worker {
                 continue;
             };
             self.turn.send_replace(Turn::Others);
+            metrics::failed("database", trouble.kind);
             if trouble.kind == Kind::Unreachable {
                 warn!(event = "database", trouble = %trouble, "no session with the database");
             } else {
@@ -141,6 +151,7 @@ impl Worker {
             // It ends by itself, or with the program.
             let _ = duty.await;
         }
+        drop(monitoring);
         info!(event = "stopped", "stopped");
         Verdict::Good
     }
@@ -223,6 +234,7 @@ impl Worker {
             let now = database.lead().await?;
             *failures = 0;
             let leads = now != Lead::Others;
+            metrics::turned(leads);
             if lead.as_ref() != Some(&now) {
                 tell(&now);
                 lead = Some(now);
@@ -305,15 +317,19 @@ impl Worker {
                     event = "unlocked",
                     loaded, "the database was locked, and is unlocked"
                 );
+                metrics::unlocked();
                 self.unlocking.done(UNLOCK_EVERY);
                 self.anchoring = Task::new();
             }
             Err(trouble) => {
                 self.unlocking.failed(trouble.kind);
+                metrics::unlocking(Some(trouble.kind));
                 trouble.report("unlock", "the database was not unlocked");
                 return Verdict::of(&trouble);
             }
         }
+        metrics::unlocking(None);
+        metrics::done("unlock");
         Verdict::Good
     }
 
@@ -341,6 +357,7 @@ impl Worker {
                     version = stored.version_id,
                     "anchored"
                 );
+                metrics::anchored(size);
                 self.anchoring.done(anchor.every);
                 self.is_anchored(size);
             }
@@ -349,6 +366,7 @@ impl Worker {
                     event = "refused", alarm = true, code = refusal.code(), refusal = %refusal, hint = refusal.hint(),
                     "nothing is signed until a person has looked and restarted the worker"
                 );
+                metrics::refused(refusal.code());
                 self.anchoring.done(anchor.every);
                 return Verdict::Refused;
             }
@@ -358,6 +376,7 @@ impl Worker {
                 return Verdict::of(&trouble);
             }
         }
+        metrics::done("anchor");
         Verdict::Good
     }
 

@@ -18,7 +18,7 @@ pub use place::Mistake;
 use section::Document;
 
 use crate::trouble::{Kind, Trouble};
-use crate::{kek, signer, store, unlock};
+use crate::{kek, metrics, signer, store, unlock};
 
 /// No configuration is longer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -32,6 +32,7 @@ pub struct Config {
     pub database: Options,
     pub unlock: Option<Unlock>,
     pub anchor: Option<Anchor>,
+    pub metrics: Option<metrics::Config>,
 }
 
 /// How a database that is locked gets its keys.
@@ -106,6 +107,7 @@ impl Config {
         let store = document.section("store");
         let anchor = document.section::<AnchorSection>("anchor");
         let incarnations = document.section::<IncarnationsSection>("incarnations");
+        let metrics = document.section::<metrics::Config>("metrics");
         document.nothing_else();
         document.together(
             "unlock",
@@ -153,6 +155,10 @@ impl Config {
                 "must be from 1s to 1h: what is not anchored can be rewritten unseen",
             );
         }
+        if metrics.as_ref().is_some_and(|metrics| !metrics.is_local()) {
+            let text = "must be a loopback address with a port, as in \"127.0.0.1:9187\": whoever may ask gets an answer";
+            document.mistake("metrics", "listen", text);
+        }
         let former_keys = former_keys(&mut document, &anchor.former_keys);
         document.finish()?;
         let Some(database) = options else {
@@ -170,6 +176,7 @@ impl Config {
                 former_keys,
                 parties: incarnations.map(|section| section.parties),
             }),
+            metrics,
         })
     }
 }

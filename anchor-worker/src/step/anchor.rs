@@ -47,6 +47,26 @@ pub enum Effect {
     Record { note: String, stored: Stored },
 }
 
+impl Effect {
+    /// One word, for whoever measures.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Checkpoint => "checkpoint",
+            Self::Key { .. } => "key",
+            Self::Declarations { .. } => "declarations",
+            Self::Later { .. } => "later",
+            Self::ReadLast { .. } => "read_last",
+            Self::Consistency { .. } => "consistency",
+            Self::Sign { .. } => "sign",
+            Self::Put { .. } => "put",
+            Self::ReadBack { .. } => "read_back",
+            Self::Record { .. } => "record",
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub enum Event {
