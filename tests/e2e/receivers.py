@@ -1,5 +1,6 @@
 """Where notices arrive: an HTTPS server and a mail server, both with real certificates, that do what a test tells them."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -10,7 +11,6 @@ import time
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 SECRET = "a secret of more than sixteen letters"
@@ -26,7 +26,7 @@ class Hook:
     """A webhook. `behave` is called for each POST with the handler, and answers by itself; without it everything is taken."""
 
     def __init__(self, certificate: tuple):
-        self.received: list[tuple[dict, bytes]] = []
+        self.received: list[tuple] = []
         self.others: list[str] = []
         self.behave = None
         hook = self
@@ -36,7 +36,7 @@ class Hook:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.received.append((dict(self.headers), body))
+                hook.received.append((self.headers, body))
                 if hook.behave:
                     hook.behave(self)
                 else:
@@ -77,7 +77,7 @@ class Hook:
     def payloads(self) -> list[dict]:
         return [json.loads(body) for _, body in self.received]
 
-    def verified(self, headers: dict, body: bytes) -> dict:
+    def verified(self, headers, body: bytes) -> dict:
         """As the documentation has receivers do it."""
         parts = dict(part.split("=", 1) for part in headers["X-Identity-Signature"].split(","))
         assert abs(time.time() - int(parts["t"])) < 300
@@ -106,7 +106,7 @@ class Mail:
 
         def known(server, session, envelope, mechanism, data):
             good = isinstance(data, LoginPassword) and data.login == b"worker" and data.password == (password or "").encode()
-            return AuthResult(success=good)
+            return AuthResult(success=good, handled=False)
 
         options = {"authenticator": known, "auth_required": True} if password else {}
         if starttls:
@@ -115,18 +115,17 @@ class Mail:
             # It does not know that the connection is encrypted already.
             options |= {"auth_require_tls": False}
 
-        class Server(Controller):
-            def factory(self):
-                return SMTP(self.handler, **options)
-
-        self.controller = Server(Handler(), hostname="127.0.0.1", port=free_port(), ssl_context=None if starttls else tls)
-        # Its own look whether it is up does not verify, and need not.
-        self.controller._trigger_server = lambda: None
-        self.controller.start()
-        self.port = self.controller.port
+        # Not aiosmtpd's controller: it connects to itself to see whether it is up, and trusts no certificate of ours.
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(lambda *_: None)
+        listening = self.loop.create_server(lambda: SMTP(Handler(), loop=self.loop, **options), "127.0.0.1", 0, ssl=None if starttls else tls)
+        self.port = self.loop.run_until_complete(listening).sockets[0].getsockname()[1]
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
 
     def close(self) -> None:
-        self.controller.stop()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
 
 
 def free_port() -> int:
