@@ -138,3 +138,11 @@ ALTER TABLE identity.tombstones                                           OWNER 
 ALTER FUNCTION identity.tombstones(bigint, bigint)                        OWNER TO identity_keeper;
 ALTER FUNCTION identity.restored_subjects(bytea[])                        OWNER TO identity_keeper;
 ALTER FUNCTION identity.restored_erase(bytea[])                           OWNER TO identity_keeper;
+-- The outbox.
+ALTER TABLE identity.outbox_channels                                      OWNER TO identity_owner;
+ALTER TABLE identity.outbox_deliveries                                    OWNER TO identity_owner;
+ALTER FUNCTION identity.outbox_serve(text[])                              OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_take(text, int)                            OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_delivered(text, bigint[])                  OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_failed(text, bigint[], text, int)          OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_retry(text, bigint)                        OWNER TO identity_keeper;

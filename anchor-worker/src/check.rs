@@ -11,6 +11,7 @@ use crate::config::{Anchor, Config, Unlock, parties};
 use crate::database::Database;
 use crate::kek::Kek;
 use crate::metrics;
+use crate::outbox::{self, Failure};
 use crate::round::last;
 use crate::run::Verdict;
 use crate::signer::Signer;
@@ -75,6 +76,16 @@ pub async fn run(file: &Path) -> Verdict {
     }
     if let Some(metrics) = &config.metrics {
         findings.note("metrics", monitoring(metrics).await);
+    }
+    match outbox::open(&config.outbox) {
+        Ok(channels) => {
+            for channel in channels {
+                let what = format!("outbox {}", channel.name);
+                let checked = channel.check().await.map_err(Failure::trouble);
+                findings.note(&what, checked.map(|text| ((), text)));
+            }
+        }
+        Err(trouble) => drop(findings.note::<()>("outbox", Err(trouble))),
     }
     findings.0
 }

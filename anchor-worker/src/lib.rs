@@ -6,6 +6,7 @@
 //! | [`cli`], [`config`], [`logs`] | arguments; the configuration, each mistake with its place; the log |
 //! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
 //! | `beside`, `reencrypt`, `night` | what the leader does beside it, each duty with a session of its own |
+//! | [`outbox`] | notices and alarms, brought to webhooks and by mail |
 //! | [`step`] | one round of anchoring, decided without any IO |
 //! | [`round`] | carries that out |
 //! | [`database`] | the database's side of it |
@@ -43,6 +44,7 @@ pub mod logs;
 mod metrics;
 pub mod new_key;
 mod night;
+pub mod outbox;
 mod pace;
 mod reencrypt;
 pub mod rotate;

@@ -3,18 +3,18 @@
 
 use std::io::{IsTerminal as _, stderr};
 
-use tracing::field::{Field, Visit};
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{fmt, registry};
 
 use crate::cli::LogForm;
-use crate::metrics;
+use crate::outbox::Alarms;
 
-/// From here on everything is logged. Only our own lines: libraries tell of requests, and requests hold credentials.
-pub fn begin(form: Option<LogForm>) {
+/// From here on everything is logged, and what is logged as an alarm is heard by whoever asks the answer for it. Only our own lines: libraries tell of requests, and requests hold credentials.
+pub fn begin(form: Option<LogForm>) -> Alarms {
+    let alarms = Alarms::default();
     let terminal = stderr().is_terminal();
     let chosen = form.unwrap_or(if terminal {
         LogForm::Text
@@ -28,41 +28,21 @@ pub fn begin(form: Option<LogForm>) {
     let result = match chosen {
         LogForm::Text => {
             let lines = lines.with_ansi(terminal);
-            tracing::subscriber::set_global_default(registry().with(own).with(Alarms).with(lines))
+            tracing::subscriber::set_global_default(
+                registry().with(own).with(lines).with(alarms.layer()),
+            )
         }
         LogForm::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
             tracing::subscriber::set_global_default(
                 registry()
                     .with(own)
-                    .with(Alarms)
-                    .with(lines.with_span_list(false)),
+                    .with(lines.with_span_list(false))
+                    .with(alarms.layer()),
             )
         }
     };
     // There is one already: of whoever called us.
     drop(result);
-}
-
-/// Counts what should wake somebody, whoever says it.
-struct Alarms;
-
-impl<S: Subscriber> Layer<S> for Alarms {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut seen = Seen(false);
-        event.record(&mut seen);
-        if seen.0 {
-            metrics::alarm();
-        }
-    }
-}
-
-struct Seen(bool);
-
-impl Visit for Seen {
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0 |= field.name() == "alarm" && value;
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+    alarms
 }

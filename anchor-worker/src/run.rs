@@ -14,6 +14,7 @@ use crate::database::{Database, Lead};
 use crate::kek::Kek;
 use crate::metrics;
 use crate::night::Night;
+use crate::outbox::{self, Alarms, Channel, Outbox};
 use crate::reencrypt::Reencryption;
 use crate::round::{Tools, publish, round};
 use crate::signer::Signer;
@@ -73,6 +74,9 @@ pub struct Worker {
     /// How many leaves the last round found anchored, of this database. It says nothing of another that takes its place.
     anchored: Option<u64>,
     turn: watch::Sender<Turn>,
+    channels: Vec<Arc<Channel>>,
+    /// What brings alarms to them.
+    tellers: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -80,7 +84,7 @@ impl Worker {
     ///
     /// # Errors
     /// `Configuration`, in the main.
-    pub async fn open(config: Config, stop: Stop) -> Result<Self, Trouble> {
+    pub async fn open(config: Config, stop: Stop, alarms: &Alarms) -> Result<Self, Trouble> {
         let (mut tools, mut known) = (None, Known::default());
         if let Some(anchor) = &config.anchor {
             known = Known::new(anchor.former_keys.clone());
@@ -98,7 +102,14 @@ impl Worker {
             )?),
             None => None,
         };
+        let channels = outbox::open(&config.outbox)?;
+        let turn = watch::Sender::new(Turn::Others);
+        let teller = |channel: &Arc<Channel>| {
+            tokio::spawn(outbox::tell(alarms, channel.clone(), turn.subscribe()))
+        };
         Ok(Self {
+            tellers: channels.iter().map(teller).collect(),
+            channels,
             config,
             tools,
             unlocker,
@@ -110,7 +121,7 @@ impl Worker {
             publishing: Task::new(),
             looked: Looked::default(),
             anchored: None,
-            turn: watch::Sender::new(Turn::Others),
+            turn,
         })
     }
 
@@ -146,11 +157,7 @@ impl Worker {
             failures = failures.saturating_add(1);
             self.rest(wait::after(trouble.kind, failures)).await;
         }
-        self.turn.send_replace(Turn::Over);
-        for duty in duties {
-            // It ends by itself, or with the program.
-            let _ = duty.await;
-        }
+        self.end(duties).await;
         drop(monitoring);
         info!(event = "stopped", "stopped");
         Verdict::Good
@@ -159,14 +166,31 @@ impl Worker {
     /// Begins what is done beside the loop.
     fn duties(&self) -> Vec<JoinHandle<()>> {
         let (options, turn) = (&self.config.database, || self.turn.subscribe());
+        // Without channels too: those that were there before are told of no more.
+        let outbox = Outbox::new(self.channels.clone());
         vec![
             tokio::spawn(beside::keep(Reencryption::new(), options.clone(), turn())),
             tokio::spawn(beside::keep(Night::new(), options.clone(), turn())),
+            tokio::spawn(beside::keep(outbox, options.clone(), turn())),
         ]
     }
 
-    /// Unlocks and anchors once.
+    /// Waits until what is done beside the loop has ended: by itself, or with the program.
+    async fn end(&mut self, duties: Vec<JoinHandle<()>>) {
+        self.turn.send_replace(Turn::Over);
+        for task in duties.into_iter().chain(self.tellers.drain(..)) {
+            let _ = task.await;
+        }
+    }
+
+    /// Unlocks and anchors once. What alarms is told; what waits in the database's outbox is not brought.
     pub async fn once(mut self) -> Verdict {
+        let verdict = self.one_round().await;
+        self.end(Vec::new()).await;
+        verdict
+    }
+
+    async fn one_round(&mut self) -> Verdict {
         let mut database = match Database::open(&self.config.database, self.stop.wake.clone()).await
         {
             Ok(database) => database,
