@@ -27,6 +27,7 @@ ALTER TABLE identity.ledger_leaves            OWNER TO identity_owner;
 ALTER TABLE identity.ledger_nodes             OWNER TO identity_owner;
 ALTER TABLE identity.anchor_commits           OWNER TO identity_owner;
 ALTER TABLE identity.ledger_expired           OWNER TO identity_owner;
+ALTER TABLE identity.ledger_incarnations      OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -80,6 +81,7 @@ ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER 
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
 ALTER FUNCTION identity.anchor_record(text, text, text, timestamptz)      OWNER TO identity_keeper;
 ALTER FUNCTION identity._seal_occasions()                                 OWNER TO identity_keeper;
+ALTER FUNCTION identity.incarnation_declare(text)                         OWNER TO identity_keeper;
 
 -- Registered tables of applications: cleaned as their owners.
 ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;

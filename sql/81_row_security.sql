@@ -111,6 +111,12 @@ CREATE POLICY keeper_adds  ON identity.anchor_commits FOR INSERT TO identity_kee
 CREATE POLICY keeper_reads ON identity.ledger_expired FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.ledger_expired FOR INSERT TO identity_keeper WITH CHECK (true);
 
+-- That the log became shorter once is for everybody who checks it.
+ALTER TABLE identity.ledger_incarnations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads  ON identity.ledger_incarnations FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.ledger_incarnations FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY watch_reads   ON identity.ledger_incarnations FOR SELECT TO identity_worker, identity_auditor, identity_legal USING (true);
+
 -- Which tables are cleaned names no subject: the DBA and who checks see it.
 ALTER TABLE identity.forget_tables  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.forget_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

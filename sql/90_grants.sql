@@ -107,10 +107,13 @@ GRANT SELECT, INSERT, UPDATE ON identity.subject_changes, identity.change_epochs
 
 -- The ledger is read and appended to by its functions.
 GRANT SELECT, INSERT ON identity.ledger_seals, identity.ledger_heads, identity.ledger_tiles, identity.ledger_leaves, identity.ledger_nodes,
-                        identity.anchor_commits, identity.ledger_expired TO identity_keeper;
+                        identity.anchor_commits, identity.ledger_expired, identity.ledger_incarnations TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.ledger_seal(), identity.ledger_checkpoint(), identity.ledger_expire() TO identity_worker;
 -- Who brought the checkpoint out says so.
 GRANT EXECUTE ON FUNCTION identity.anchor_record(text, text, text, timestamptz), identity._seal_occasions() TO identity_worker;
+-- Who looks at the signatures declares; whoever checks the log sees that it became shorter, and who agreed.
+GRANT EXECUTE ON FUNCTION identity.incarnation_declare(text) TO identity_worker;
+GRANT SELECT ON identity.ledger_incarnations TO identity_worker, identity_auditor, identity_legal;
 -- Who proves to others, and who checks what was proven.
 GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),

@@ -4,14 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use identity_core::checkpoint::Checkpoint;
+use identity_core::incarnation::{Role, split};
 use identity_core::note::VerifierKey;
 
-use crate::config::{Anchor, Config, Unlock};
+use crate::config::{Anchor, Config, Unlock, parties};
 use crate::database::Database;
 use crate::kek::Kek;
+use crate::round::last;
 use crate::run::Verdict;
 use crate::signer::Signer;
-use crate::store::{CHECKPOINTS, Store, folder};
+use crate::store::Store;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::Unlocker;
 
@@ -60,6 +62,7 @@ pub async fn run(file: &Path) -> Verdict {
         let origin = checkpoint.map(|checkpoint| checkpoint.origin);
         let key = findings.note("signer", signer(anchor, origin.as_deref()).await);
         let store = findings.note("store", store(anchor).await);
+        findings.note("incarnations", incarnations(anchor));
         if let (Some(Some(key)), Some(store)) = (key, store) {
             findings.note("anchors", anchors(anchor, key, &store).await);
         }
@@ -115,17 +118,25 @@ async fn store(anchor: &Anchor) -> Result<(Store, String), Trouble> {
     Ok((store, checked.text))
 }
 
+fn incarnations(anchor: &Anchor) -> Result<((), String), Trouble> {
+    let Some(file) = &anchor.parties else {
+        let text =
+            "nobody is named whose signatures declare one: after a restore none can be believed";
+        return Ok(((), text.into()));
+    };
+    let parties = parties(file)?;
+    let [operator, counsel] =
+        Role::BOTH.map(|role| format!("{} {}", role.word(), parties.key(role)));
+    Ok(((), format!("declared by {operator} and {counsel}")))
+}
+
 /// The newest anchor is one of ours, so that the next one can continue it.
 async fn anchors(
     anchor: &Anchor,
     key: VerifierKey,
     store: &Store,
 ) -> Result<((), String), Trouble> {
-    let newest = match store.last_key(&folder(1, CHECKPOINTS), None).await? {
-        Some(key) => store.first(&key).await?,
-        None => None,
-    };
-    let Some(object) = newest else {
+    let Some(object) = last(store, split(key.name()).1, None).await? else {
         return Ok(((), "there is none yet".into()));
     };
     let mut keys = anchor.former_keys.clone();

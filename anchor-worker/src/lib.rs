@@ -6,8 +6,8 @@
 //! | [`cli`], [`config`], [`logs`] | arguments; the configuration, each mistake with its place; the log |
 //! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
 //! | `beside`, `reencrypt` | what the leader does beside it, each duty with a session of its own |
-//! | [`step`] | one round of anchoring, decided without any IO |
-//! | [`round`] | carries that out |
+//! | [`step`] | one round of anchoring, and of publishing tombstones, decided without any IO |
+//! | [`round`], [`publish`] | carry that out |
 //! | [`database`] | the database's side of it |
 //! | [`store`] | where anchors lie: S3, or a directory |
 //! | [`signer`] | what signs checkpoints |
@@ -38,6 +38,7 @@ pub mod kek;
 pub mod keys;
 pub mod logs;
 pub mod new_key;
+pub mod publish;
 mod reencrypt;
 pub mod rotate;
 pub mod round;

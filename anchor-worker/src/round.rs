@@ -1,14 +1,14 @@
-//! Carries out a round, of anchoring or of publishing tombstones: does what the step asks for, and tells it what came of it.
+//! Carries out a round: does what the step asks for, and tells it what came of it.
 
 use std::time::{Duration, SystemTime};
 
 use crate::database::Database;
 use crate::signer::Signer;
 use crate::step::anchor::{Effect, End, Event, Next, Round};
+use crate::step::declared::Beginning;
 use crate::step::known::Known;
-use crate::step::tombstones;
 use crate::stop::Stop;
-use crate::store::{CHECKPOINTS, Store, folder, sized_key};
+use crate::store::{CHECKPOINTS, Object, Store, declaration_key, folder, sized_key};
 use crate::trouble::{Kind, Trouble};
 
 /// What effects are done with.
@@ -28,8 +28,8 @@ pub async fn round(
     known: &mut Known,
     stop: &Stop,
 ) -> Result<Option<End>, Trouble> {
-    let folder = folder(1, CHECKPOINTS);
-    let hint = known.newest().map(|tree| sized_key(&folder, tree.size));
+    let anchors = folder(known.incarnation(), CHECKPOINTS);
+    let hint = known.newest().map(|tree| sized_key(&anchors, tree.size));
     let (mut round, mut next) = Round::begin(known);
     loop {
         let effect = match next {
@@ -40,7 +40,7 @@ pub async fn round(
         if stop.is_wanted() {
             return Ok(None);
         }
-        let event = perform(tools, database, effect, &folder, hint.as_deref()).await?;
+        let event = perform(tools, database, effect, hint.as_deref()).await?;
         next = round.next(known, event);
     }
 }
@@ -49,7 +49,6 @@ async fn perform(
     tools: &Tools,
     database: &Database,
     effect: Effect,
-    folder: &str,
     hint: Option<&str>,
 ) -> Result<Event, Trouble> {
     let Tools { signer, store, .. } = tools;
@@ -60,20 +59,26 @@ async fn perform(
         }
         Effect::Checkpoint => Event::Checkpoint(database.checkpoint().await?),
         Effect::Key { origin } => Event::Key(signer.key(&origin).await?),
-        Effect::ReadLast => Event::Last(match store.last_key(folder, hint).await? {
-            Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
-            None => None,
-        }),
+        Effect::Declarations { incarnation } => {
+            Event::Declarations(beginnings(store, incarnation).await?)
+        }
+        Effect::Later { incarnation } => {
+            let later = declaration_key(incarnation.saturating_add(1));
+            Event::Later(store.first(&later).await?.is_some())
+        }
+        Effect::ReadLast { incarnation } => Event::Last(last(store, incarnation, hint).await?),
         Effect::Consistency { old, new } => {
             Event::Consistency(database.consistency(old, new).await?)
         }
         Effect::Sign { text, origin } => Event::Signed(signer.sign(&text, &origin).await?),
-        Effect::Put { size, note } => {
+        Effect::Put {
+            incarnation,
+            size,
+            note,
+        } => {
+            let key = sized_key(&folder(incarnation, CHECKPOINTS), size);
             let lock_until = lock_until(tools.retention)?;
-            match store
-                .put(&sized_key(folder, size), note.as_bytes(), lock_until)
-                .await
-            {
+            match store.put(&key, note.as_bytes(), lock_until).await {
                 Ok(stored) => Event::Put(stored),
                 Err(Trouble {
                     kind: Kind::Conflict,
@@ -82,7 +87,10 @@ async fn perform(
                 Err(trouble) => return Err(trouble),
             }
         }
-        Effect::ReadBack { size } => Event::ReadBack(store.first(&sized_key(folder, size)).await?),
+        Effect::ReadBack { incarnation, size } => {
+            let key = sized_key(&folder(incarnation, CHECKPOINTS), size);
+            Event::ReadBack(store.first(&key).await?)
+        }
         Effect::Record { note, stored } => {
             database.record(&note, &stored).await?;
             Event::Recorded
@@ -90,62 +98,42 @@ async fn perform(
     })
 }
 
-/// Publishes the tombstones of what is anchored; returns how many. `None` if somebody wants us to stop.
+/// The newest anchor of an incarnation.
 ///
 /// # Errors
-/// As above. `Untrue`: what lies in the store, or came from the database or the signer, cannot be; nothing is put there.
-pub async fn publish(
-    tools: &Tools,
-    database: &Database,
-    log: tombstones::Log,
-    looked: &mut tombstones::Looked,
-    stop: &Stop,
-) -> Result<Option<usize>, Trouble> {
-    let (folder, origin) = (log.folder.clone(), log.origin.clone());
-    let (mut round, mut effect) = tombstones::Round::begin(log);
-    loop {
-        if stop.is_wanted() {
-            return Ok(None);
-        }
-        let event = publish_one(tools, database, effect, &folder, &origin).await?;
-        match round.next(looked, event)? {
-            tombstones::Next::End(count) => return Ok(Some(count)),
-            tombstones::Next::Do(next) => effect = next,
-        }
+/// What the store said.
+pub async fn last(
+    store: &Store,
+    incarnation: u32,
+    hint: Option<&str>,
+) -> Result<Option<Object>, Trouble> {
+    let folder = folder(incarnation, CHECKPOINTS);
+    match store.last_key(&folder, hint).await? {
+        Some(key) => Ok(Some(store.first(&key).await?.ok_or_else(vanished)?)),
+        None => Ok(None),
     }
 }
 
-async fn publish_one(
-    tools: &Tools,
-    database: &Database,
-    effect: tombstones::Effect,
-    folder: &str,
-    origin: &str,
-) -> Result<tombstones::Event, Trouble> {
-    use tombstones::{Effect, Event};
-    let Tools { signer, store, .. } = tools;
-    Ok(match effect {
-        Effect::ReadLast => Event::Last(match store.last_key(folder, None).await? {
-            Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
-            None => None,
-        }),
-        Effect::Ask { from, to } => Event::Tombstones(database.tombstones(from, to).await?),
-        Effect::Sign { text } => Event::Signed(signer.sign_tombstones(&text, origin).await?),
-        Effect::Put { size, object } => {
-            let lock_until = lock_until(tools.retention)?;
-            let key = sized_key(folder, size);
-            match store.put(&key, object.as_bytes(), lock_until).await {
-                Ok(stored) => Event::Put(stored),
-                Err(trouble) if trouble.kind == Kind::Conflict => Event::Taken,
-                Err(trouble) => return Err(trouble),
-            }
+/// What declares the second incarnation and each after it up to this one, and what they continue.
+///
+/// # Errors
+/// What the store said.
+pub async fn beginnings(store: &Store, incarnation: u32) -> Result<Vec<Beginning>, Trouble> {
+    let mut beginnings = Vec::new();
+    for number in 2..=incarnation {
+        let declaration = store.first(&declaration_key(number)).await?;
+        if declaration.is_none() {
+            // What would follow is not asked for: a database may say that it is in the four-billionth.
+            break;
         }
-        Effect::ReadBack { size } => Event::ReadBack(store.first(&sized_key(folder, size)).await?),
-    })
+        let last = last(store, number - 1, None).await?;
+        beginnings.push(Beginning { declaration, last });
+    }
+    Ok(beginnings)
 }
 
 /// The store named a key as locked a moment ago.
-fn vanished() -> Trouble {
+pub(crate) fn vanished() -> Trouble {
     Trouble::new(
         Kind::Untrue,
         "the store lists an anchor that it does not have",
@@ -153,7 +141,7 @@ fn vanished() -> Trouble {
 }
 
 /// Until when what is put now is locked, in microseconds since 1970.
-fn lock_until(retention: Duration) -> Result<i64, Trouble> {
+pub(crate) fn lock_until(retention: Duration) -> Result<i64, Trouble> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let until = now.ok().and_then(|now| now.checked_add(retention));
     until

@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::beside::{self, Turn};
-use crate::config::Config;
+use crate::config::{Config, parties};
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
+use crate::publish::publish;
 use crate::reencrypt::Reencryption;
-use crate::round::{Tools, publish, round};
+use crate::round::{Tools, round};
 use crate::signer::Signer;
 use crate::step::anchor::End;
 use crate::step::known::Known;
@@ -79,9 +80,10 @@ impl Worker {
     /// # Errors
     /// `Configuration`, in the main.
     pub async fn open(config: Config, stop: Stop) -> Result<Self, Trouble> {
-        let (mut tools, mut former_keys) = (None, Vec::new());
+        let (mut tools, mut known) = (None, Known::default());
         if let Some(anchor) = &config.anchor {
-            former_keys.clone_from(&anchor.former_keys);
+            known = Known::new(anchor.former_keys.clone());
+            known.parties = anchor.parties.as_deref().map(parties).transpose()?;
             tools = Some(Tools {
                 signer: Signer::open(&anchor.signer).await?,
                 store: Store::open(&anchor.store).await?,
@@ -99,7 +101,7 @@ impl Worker {
             config,
             tools,
             unlocker,
-            known: Known::new(former_keys),
+            known,
             occasions: None,
             stop,
             anchoring: Task::new(),
@@ -343,7 +345,7 @@ impl Worker {
             }
             Ok(Some(End::Refused(refusal))) => {
                 error!(
-                    event = "refused", alarm = true, code = refusal.code(), refusal = %refusal,
+                    event = "refused", alarm = true, code = refusal.code(), refusal = %refusal, hint = refusal.hint(),
                     "nothing is signed until a person has looked and restarted the worker"
                 );
                 self.anchoring.done(anchor.every);

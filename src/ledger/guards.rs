@@ -17,7 +17,7 @@ static UNGUARDED: Statement = Statement::read(
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),
                          ('volume_notices', true), ('notifications', true), ('ledger_seals', true), ('ledger_heads', true),
-                         ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true),
+                         ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true), ('ledger_incarnations', true),
                          ('scrub_waits', false), ('scrub_passes', false), ('scrub_progress', false),
                          ('retention_policies', true), ('retention_policy_changes', true),
                          ('sweep_progress', false), ('forget_tables', true), ('forget_history', true),

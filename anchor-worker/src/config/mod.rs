@@ -4,16 +4,20 @@ mod duration;
 mod place;
 mod section;
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use identity_connect::Options;
+use identity_core::incarnation::{MAX_PARTIES_BYTES, Parties};
 use identity_core::note::VerifierKey;
 use serde::Deserialize;
 
 pub use place::Mistake;
 use section::Document;
 
+use crate::trouble::{Kind, Trouble};
 use crate::{kek, signer, store, unlock};
 
 /// No configuration is longer.
@@ -42,6 +46,8 @@ pub struct Anchor {
     pub store: store::Config,
     pub every: Duration,
     pub former_keys: Vec<VerifierKey>,
+    /// Whose signatures declare an incarnation of the log.
+    pub parties: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +63,12 @@ struct AnchorSection {
     every: Duration,
     #[serde(default)]
     former_keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IncarnationsSection {
+    parties: PathBuf,
 }
 
 fn ten_minutes() -> Duration {
@@ -93,6 +105,7 @@ impl Config {
         let signer = document.section("signer");
         let store = document.section("store");
         let anchor = document.section::<AnchorSection>("anchor");
+        let incarnations = document.section::<IncarnationsSection>("incarnations");
         document.nothing_else();
         document.together(
             "unlock",
@@ -107,6 +120,7 @@ impl Config {
         document.together("signer", "store", "where anchors are put");
         document.together("store", "signer", "what signs anchors");
         document.together("anchor", "store", "where anchors are put");
+        document.together("incarnations", "store", "where anchors are put");
         if !document.has("unlock") && !document.has("signer") && !document.has("store") {
             document.mistake_of_file(
                 "there is nothing to do: neither [signer] and [store], nor [unlock] and [kek]",
@@ -151,9 +165,30 @@ impl Config {
                 store,
                 every: anchor.every,
                 former_keys,
+                parties: incarnations.map(|section| section.parties),
             }),
         })
     }
+}
+
+/// The keys of the two parties, from their file.
+///
+/// # Errors
+/// `Configuration`.
+pub fn parties(file: &Path) -> Result<Parties, Trouble> {
+    let wrong = |what: &str| {
+        let text = format!("{}: {what}", file.display());
+        Trouble::new(Kind::Configuration, text)
+    };
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| {
+        let most = MAX_PARTIES_BYTES as u64 + 1;
+        file.take(most).read_to_string(&mut text)
+    });
+    read.map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    Parties::parse(&text).ok_or_else(|| {
+        wrong("must hold two lines, operator and counsel, each with a verifier key of its own")
+    })
 }
 
 fn former_keys(document: &mut Document<'_>, texts: &[String]) -> Vec<VerifierKey> {

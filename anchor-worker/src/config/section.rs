@@ -113,7 +113,7 @@ impl<'a> Document<'a> {
     pub fn nothing_else(&mut self) {
         for key in self.left.keys() {
             let text = format!(
-                "{} is not known here: sections are [database], [unlock], [kek], [signer], [store] and [anchor]",
+                "{} is not known here: sections are [database], [unlock], [kek], [signer], [store], [anchor] and [incarnations]",
                 key.get_ref()
             );
             self.mistakes

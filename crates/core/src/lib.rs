@@ -24,6 +24,7 @@
 //! | [`replay`] | a ledger followed from the rows to the root |
 //! | [`note`] | signed notes, and the keys that sign them |
 //! | [`checkpoint`] | size and root of the tree, as a note |
+//! | [`incarnation`] | how a log goes on that became shorter: the declaration, and who signs it |
 //! | [`proof`] | that a row is in the log |
 //! | [`digest`] | digests of events, of texts beside them, and of certificates |
 //! | [`limit`] | how much a caller may still do under a purpose |
@@ -54,6 +55,7 @@ pub mod decision;
 pub mod digest;
 pub mod envelope;
 pub mod field;
+pub mod incarnation;
 pub mod key;
 pub mod leaf;
 pub mod limit;

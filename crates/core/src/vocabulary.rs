@@ -248,6 +248,8 @@ words! {
         LogExpire = "log_expire",
         /// A signed checkpoint that lies outside was recorded.
         Anchor = "anchor",
+        /// The log goes on, shorter than it was anchored.
+        Incarnation = "incarnation",
         /// Somebody asked that a subject be erased.
         ErasureRequest = "erasure_request",
         /// A subject was erased.

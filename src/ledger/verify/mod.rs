@@ -4,6 +4,7 @@
 //! chain key: docs/lying-database.md says who sees what.
 
 mod anchored;
+mod declared;
 mod expired;
 mod heads;
 mod policy;
