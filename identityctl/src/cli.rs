@@ -25,6 +25,8 @@ pub enum Command {
     /// Put keys to use
     #[command(subcommand)]
     Keys(Keys),
+    /// After a restore from an older backup: name the subjects that were erased and are there again
+    RestoreCheck(RestoreCheck),
     /// Check the ledger without trusting the database
     #[command(subcommand)]
     Verify(Verify),
@@ -95,6 +97,16 @@ pub struct Anchors {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads every list of tombstones in the store and asks the database who of them it has. The login is a member of identity_worker, and the database unlocked.
+#[derive(Args)]
+pub struct RestoreCheck {
+    #[command(flatten)]
+    pub anchors: Anchors,
+    /// Erase them again
+    #[arg(long)]
+    pub erase: bool,
 }
 
 /// Where the anchors lie.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli.rs` | the arguments |
 //! | `keys/rotate.rs` | a new key in the place of an old one |
+//! | `restore/` | who came back with a backup |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
 //! | `verify/anchors/` | what lies in the store of anchors, and whether the database is what was anchored |
 //! | `verify/bundle.rs` | proofs in files, checked offline |
@@ -24,6 +25,7 @@
 mod cli;
 mod keys;
 mod report;
+mod restore;
 mod verify;
 
 use std::process::ExitCode;
@@ -41,6 +43,7 @@ fn run() -> ExitCode {
     // clap ends the process with 2 for arguments it does not understand: nothing was checked.
     let (report, json) = match Cli::parse().command {
         Command::Keys(Keys::Rotate(arguments)) => (keys::rotate::run(&arguments), arguments.json),
+        Command::RestoreCheck(arguments) => (restore::run(&arguments), arguments.anchors.json),
         Command::Verify(Verify::Anchors(arguments)) => {
             (verify::anchors::run(&arguments), arguments.json)
         }

@@ -9,7 +9,7 @@
 
 mod database;
 mod history;
-mod place;
+pub mod place;
 mod walk;
 
 use anchor_worker::store::Store;
