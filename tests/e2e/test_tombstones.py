@@ -2,6 +2,7 @@
 
 import os
 
+import psycopg
 import pytest
 
 import biometric
@@ -94,15 +95,16 @@ def test_they_are_given_in_the_order_of_their_leaves_and_only_once_sealed(own, w
 def test_nobody_but_the_worker_asks_and_nobody_reads_or_writes_the_table(own, worker):
     for role in (own.login("identity_gateway"), own.login("identity_auditor"), own.login("identity_legal"), own.login("identity_dba"), own.login()):
         with own.connect(role) as conn:
-            refused(conn, tombstone.GIVEN, (0, 1), "42501", None)
-            refused(conn, tombstone.FIND, ([bytes(32)],), "42501", None)
-            refused(conn, tombstone.ERASE, ([bytes(32)],), "42501", None)
+            for query, arguments in ((tombstone.GIVEN, (0, 1)), (tombstone.FIND, ([bytes(32)],)), (tombstone.ERASE, ([bytes(32)],))):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    conn.execute(query, arguments)
     for statement in (
         "SELECT * FROM identity.tombstones",
         "INSERT INTO identity.tombstones VALUES (1, 'subject', decode(repeat('00', 32), 'hex'))",
         "DELETE FROM identity.tombstones",
     ):
-        refused(worker, statement, None, "42501", None)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            worker.execute(statement)
     # Not even their owner changes any.
     for statement in ("UPDATE identity.tombstones SET kind = kind", "DELETE FROM identity.tombstones", "TRUNCATE identity.tombstones"):
         refused(own.admin, statement, None, "42501", "append_only")
@@ -140,7 +142,8 @@ def test_who_was_not_erased_has_no_tombstone_that_anybody_can_come_by(own, worke
     tries.append(tombstone.of_subject(own, other))
     assert tombstone.find(own, tries) == set()
     assert tombstone.erase(own, tries) == {"subjects": 0, "biometrics": 0, "busy": 0, "failed": 0}
-    erasure.untouched(own, None, subject)
+    with own.gateway() as gateway:
+        erasure.untouched(own, gateway, subject)
     assert biometric.collected(own, subject)["biometric_collected_at"] == at
     # The true ones, which this test can make, would do it: so the tries had a chance.
     hashes = [tombstone.of_subject(own, subject), tombstone.of_biometrics(own, subject, at)]
@@ -162,7 +165,8 @@ def test_an_erasure_that_is_rolled_back_gives_its_tombstone_to_nobody(own, worke
     worker.execute("SELECT identity.ledger_seal()")
     given = worker.execute(tombstone.GIVEN, (before, 2**62)).fetchall()
     assert tombstone.of_subject(own, subject) not in [hash_ for _, _, hash_ in given]
-    erasure.untouched(own, None, subject)
+    with own.gateway() as gateway:
+        erasure.untouched(own, gateway, subject)
     authorise(own, request, authority)
 
 
@@ -210,8 +214,6 @@ def test_who_comes_back_with_a_backup_is_found_and_erased_again(fresh, tmp_path)
     assert tombstone.lists(anchoring) == []
     backup = tombstone.Backup(vault)
 
-    vault = Vault(backup.cluster)
-    anchoring.vault = vault
     erasure.erase(vault, ada)
     biometric.erase(vault, bob)
     anchoring.once()
@@ -222,8 +224,6 @@ def test_who_comes_back_with_a_backup_is_found_and_erased_again(fresh, tmp_path)
     assert nobody["exit"] == 0, nobody
 
     backup.restore()
-    vault = Vault(backup.cluster)
-    anchoring.vault = vault
     with vault.gateway() as gateway:
         assert read(gateway, ada)
     # Its log is shorter than what is anchored: nothing is signed, and nothing is published.
@@ -258,20 +258,15 @@ def test_one_whom_a_table_does_not_let_go_holds_nobody_else_up(fresh, tmp_path):
     vault = Vault(fresh())
     app = App(vault)
     app.table()
-    app.sql("CREATE TABLE app.holds (note int)")
     anchoring = Anchoring(vault, tmp_path)
     stays, goes = vault.subject(), vault.subject()
     app.fill(stays)
     backup = tombstone.Backup(vault)
-    vault = Vault(backup.cluster)
-    anchoring.vault = vault
     for subject in (stays, goes):
         erasure.erase(vault, subject)
     anchoring.once()
     key = tombstone.vkey(anchoring)
     backup.restore()
-    vault = Vault(backup.cluster)
-    anchoring.vault = vault
     vault.sql(
         f"""CREATE FUNCTION {app.schema}.no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END';
             CREATE TRIGGER no BEFORE DELETE ON {app.schema}.notes FOR EACH ROW EXECUTE FUNCTION {app.schema}.no()"""

@@ -5,11 +5,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from psycopg.rows import dict_row
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cluster import give_to_owner, run_as_owner
+from cluster import run_as_owner
 from identityctl import report
-from vault import Vault
 from worker import Anchoring
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "independent"))
@@ -48,23 +48,25 @@ def erase(vault, hashes: list[bytes]) -> dict:
 
 
 class Backup:
-    """The files of a cluster as they are now."""
+    """The files of a vault's cluster as they are now."""
 
     def __init__(self, vault):
-        self.cluster = vault.cluster
+        self.vault, self.cluster = vault, vault.cluster
         self.place = self.cluster.dir / "backup"
         self.cluster.stop()
         run_as_owner("cp", "-a", self.cluster.data, self.place)
-        self.cluster.start()
-        self.cluster.unlock()
+        self._start()
 
-    def restore(self) -> Vault:
+    def restore(self) -> None:
         self.cluster.stop()
         shutil.rmtree(self.cluster.data)
         run_as_owner("cp", "-a", self.place, self.cluster.data)
-        give_to_owner(self.cluster.data)
+        self._start()
+
+    def _start(self) -> None:
         self.cluster.start()
         self.cluster.unlock()
+        self.vault.admin = self.cluster.connect(row_factory=dict_row)
 
 
 def vkey(anchoring: Anchoring) -> str:
