@@ -237,6 +237,17 @@ impl Database {
             .await
             .map(drop)
     }
+
+    /// Tells of an incarnation that was declared.
+    ///
+    /// # Errors
+    /// What the server said; `Untrue` if it is none of this log and tree.
+    pub async fn declare(&self, note: &str) -> Result<(), Trouble> {
+        let query = "SELECT identity.incarnation_declare($1)";
+        limited(self.client().query_one(query, &[&note]))
+            .await
+            .map(drop)
+    }
 }
 
 /// Tombstones of erasures, each with the leaf that records it.

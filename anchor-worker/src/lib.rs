@@ -9,6 +9,7 @@
 //! | [`step`] | one round of anchoring, and of publishing tombstones, decided without any IO |
 //! | [`round`], [`publish`] | carry that out |
 //! | [`database`] | the database's side of it |
+//! | [`incarnation`] | how a log goes on that was restored from a backup |
 //! | [`store`] | where anchors lie: S3, or a directory |
 //! | [`signer`] | what signs checkpoints |
 //! | [`unlock`] | the keys in: which database may have them, and how they are sealed to it |
@@ -34,6 +35,7 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod http;
+pub mod incarnation;
 pub mod kek;
 pub mod keys;
 pub mod logs;

@@ -8,9 +8,9 @@ use anchor_worker::cli::{Cli, Command};
 use anchor_worker::config::Config;
 use anchor_worker::run::{Verdict, Worker};
 use anchor_worker::stop::Stop;
-use anchor_worker::trouble::Trouble;
+use anchor_worker::trouble::{Kind, Trouble};
 use anchor_worker::unlock::Place;
-use anchor_worker::{check, keys, logs, new_key};
+use anchor_worker::{check, incarnation, keys, logs, new_key};
 use clap::Parser as _;
 use tracing::error;
 
@@ -45,6 +45,10 @@ fn run() -> Verdict {
             },
             Command::Rewrap => match read(&cli.config) {
                 Some(config) => told(keys::rewrap(&config).await),
+                None => Verdict::CouldNot,
+            },
+            Command::Declare { file } => match read(&cli.config) {
+                Some(config) => told(declare(&config, &file).await),
                 None => Verdict::CouldNot,
             },
             Command::ForgetDatabase => forget(&cli.config),
@@ -89,6 +93,23 @@ fn read(file: &Path) -> Option<Config> {
             None
         }
     }
+}
+
+async fn declare(config: &Config, file: &Path) -> Result<String, Trouble> {
+    let note = std::fs::read(file).map_err(|error| {
+        let text = format!("{} cannot be read: {error}", file.display());
+        Trouble::new(Kind::Configuration, text)
+    })?;
+    let done = incarnation::declare(config, &note).await?;
+    let (declaration, stored) = (done.declaration, done.stored);
+    Ok(format!(
+        "the log goes on as {}, from {} leaves on; of {} that were anchored the last {} are lost: {}\nRestart the worker.",
+        declaration.origin(),
+        declaration.kept.size,
+        declaration.last.size,
+        declaration.last.size - declaration.kept.size,
+        stored.uri
+    ))
 }
 
 fn forget(file: &Path) -> Verdict {

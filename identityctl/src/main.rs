@@ -3,6 +3,7 @@
 //! | file | one job |
 //! |---|---|
 //! | `cli.rs` | the arguments |
+//! | `incarnation/` | the declaration by which a log goes on after a restore: written, shown, signed |
 //! | `keys/rotate.rs` | a new key in the place of an old one |
 //! | `restore/` | who came back with a backup |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
@@ -23,6 +24,7 @@
 )]
 
 mod cli;
+mod incarnation;
 mod keys;
 mod report;
 mod restore;
@@ -32,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, Keys, Verify};
+use cli::{Cli, Command, Incarnation, Keys, Verify};
 
 fn main() -> ExitCode {
     // A defect of ours, or a processor that the TLS library does not know, must not end in a code that says something of the ledger.
@@ -42,6 +44,18 @@ fn main() -> ExitCode {
 fn run() -> ExitCode {
     // clap ends the process with 2 for arguments it does not understand: nothing was checked.
     let (report, json) = match Cli::parse().command {
+        Command::Incarnation(Incarnation::Draft(arguments)) => {
+            (incarnation::draft::run(&arguments), arguments.json)
+        }
+        Command::Incarnation(Incarnation::Show(arguments)) => {
+            (incarnation::sign::show(&arguments), arguments.json)
+        }
+        Command::Incarnation(Incarnation::Sign(arguments)) => {
+            (incarnation::sign::run(&arguments), arguments.json)
+        }
+        Command::Incarnation(Incarnation::Party(arguments)) => {
+            return incarnation::sign::party(&arguments);
+        }
         Command::Keys(Keys::Rotate(arguments)) => (keys::rotate::run(&arguments), arguments.json),
         Command::RestoreCheck(arguments) => (restore::run(&arguments), arguments.anchors.json),
         Command::Verify(Verify::Anchors(arguments)) => {

@@ -66,7 +66,10 @@ pub fn begins_with(
 }
 
 /// An anchor of one incarnation.
-fn anchor(
+///
+/// # Errors
+/// What it is instead.
+pub fn anchor(
     object: &Object,
     log: &str,
     incarnation: u32,

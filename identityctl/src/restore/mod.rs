@@ -33,7 +33,7 @@ pub fn run(arguments: &cli::RestoreCheck) -> Report {
 
 async fn check(arguments: &cli::RestoreCheck, report: &mut Report) -> Result<(), Failure> {
     let anchors = &arguments.anchors;
-    let config = place::config(anchors).map_err(|trouble| Failure(trouble.text))?;
+    let config = place::config(&anchors.store).map_err(|trouble| Failure(trouble.text))?;
     let store = Store::open(&config)
         .await
         .map_err(|trouble| Failure(trouble.text))?;

@@ -9,6 +9,7 @@ mod frozen;
 mod frozen_file;
 mod frozen_ledger;
 mod frozen_proofs;
+mod incarnation;
 mod leaf;
 mod leaf_texts;
 mod ledger;
