@@ -7,8 +7,8 @@
 //! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
 //! | `beside`, `reencrypt`, `night` | what the leader does beside it, each duty with a session of its own |
 //! | [`outbox`] | notices and alarms, brought to webhooks and by mail |
-//! | [`step`] | one round of anchoring, decided without any IO |
-//! | [`round`] | carries that out |
+//! | [`step`] | one round of anchoring, and of publishing tombstones, decided without any IO |
+//! | [`round`], [`publish`] | carry that out |
 //! | [`database`] | the database's side of it |
 //! | [`incarnation`] | how a log goes on that was restored from a backup |
 //! | [`store`] | where anchors lie: S3, or a directory |
@@ -46,6 +46,7 @@ pub mod new_key;
 mod night;
 pub mod outbox;
 mod pace;
+pub mod publish;
 mod reencrypt;
 pub mod rotate;
 pub mod round;

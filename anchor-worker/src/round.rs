@@ -1,4 +1,4 @@
-//! Carries out a round, of anchoring or of publishing tombstones: does what the step asks for, and tells it what came of it.
+//! Carries out a round: does what the step asks for, and tells it what came of it.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,7 +8,6 @@ use crate::signer::Signer;
 use crate::step::anchor::{Effect, End, Event, Next, Round};
 use crate::step::declared::Beginning;
 use crate::step::known::Known;
-use crate::step::tombstones;
 use crate::stop::Stop;
 use crate::store::{CHECKPOINTS, Object, Store, declaration_key, folder, sized_key};
 use crate::trouble::{Kind, Trouble};
@@ -102,60 +101,6 @@ async fn perform(
     })
 }
 
-/// Publishes the tombstones of what is anchored; returns how many. `None` if somebody wants us to stop.
-///
-/// # Errors
-/// As above. `Untrue`: what lies in the store, or came from the database or the signer, cannot be; nothing is put there.
-pub async fn publish(
-    tools: &Tools,
-    database: &Database,
-    log: tombstones::Log,
-    looked: &mut tombstones::Looked,
-    stop: &Stop,
-) -> Result<Option<usize>, Trouble> {
-    let (folder, origin) = (log.folder.clone(), log.origin.clone());
-    let (mut round, mut effect) = tombstones::Round::begin(log);
-    loop {
-        if stop.is_wanted() {
-            return Ok(None);
-        }
-        let event = publish_one(tools, database, effect, &folder, &origin).await?;
-        match round.next(looked, event)? {
-            tombstones::Next::End(count) => return Ok(Some(count)),
-            tombstones::Next::Do(next) => effect = next,
-        }
-    }
-}
-
-async fn publish_one(
-    tools: &Tools,
-    database: &Database,
-    effect: tombstones::Effect,
-    folder: &str,
-    origin: &str,
-) -> Result<tombstones::Event, Trouble> {
-    use tombstones::{Effect, Event};
-    let Tools { signer, store, .. } = tools;
-    Ok(match effect {
-        Effect::ReadLast => Event::Last(match store.last_key(folder, None).await? {
-            Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
-            None => None,
-        }),
-        Effect::Ask { from, to } => Event::Tombstones(database.tombstones(from, to).await?),
-        Effect::Sign { text } => Event::Signed(signer.sign_tombstones(&text, origin).await?),
-        Effect::Put { size, object } => {
-            let lock_until = lock_until(tools.retention)?;
-            let key = sized_key(folder, size);
-            match store.put(&key, object.as_bytes(), lock_until).await {
-                Ok(stored) => Event::Put(stored),
-                Err(trouble) if trouble.kind == Kind::Conflict => Event::Taken,
-                Err(trouble) => return Err(trouble),
-            }
-        }
-        Effect::ReadBack { size } => Event::ReadBack(store.first(&sized_key(folder, size)).await?),
-    })
-}
-
 /// The newest anchor of an incarnation.
 ///
 /// # Errors
@@ -191,7 +136,7 @@ pub async fn beginnings(store: &Store, incarnation: u32) -> Result<Vec<Beginning
 }
 
 /// The store named a key as locked a moment ago.
-fn vanished() -> Trouble {
+pub(crate) fn vanished() -> Trouble {
     Trouble::new(
         Kind::Untrue,
         "the store lists an anchor that it does not have",

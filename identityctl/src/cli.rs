@@ -32,6 +32,8 @@ pub enum Command {
     /// See which notices have not arrived, and have them tried again
     #[command(subcommand)]
     Outbox(Outbox),
+    /// After a restore from an older backup: name the subjects that were erased and are there again
+    RestoreCheck(RestoreCheck),
     /// Check the ledger without trusting the database
     #[command(subcommand)]
     Verify(Verify),
@@ -249,6 +251,16 @@ pub struct Store {
     /// The file of both parties' keys, whose signatures declare an incarnation after a restore
     #[arg(long, value_name = "FILE")]
     pub parties: Option<PathBuf>,
+}
+
+/// Reads every list of tombstones in the store and asks the database who of them it has. The login is a member of identity_worker, and the database unlocked.
+#[derive(Args)]
+pub struct RestoreCheck {
+    #[command(flatten)]
+    pub anchors: Anchors,
+    /// Erase them again
+    #[arg(long)]
+    pub erase: bool,
 }
 
 #[derive(Args)]

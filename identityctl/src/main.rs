@@ -6,6 +6,7 @@
 //! | `incarnation/` | the declaration by which a log goes on after a restore: written, shown, signed |
 //! | `keys/rotate.rs` | a new key in the place of an old one |
 //! | `outbox.rs` | which notices have not arrived, and trying them again |
+//! | `restore/` | who came back with a backup |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
 //! | `verify/anchors/` | what lies in the store of anchors, and whether the database is what was anchored |
 //! | `verify/bundle.rs` | proofs in files, checked offline |
@@ -28,6 +29,7 @@ mod incarnation;
 mod keys;
 mod outbox;
 mod report;
+mod restore;
 mod verify;
 
 use std::process::ExitCode;
@@ -59,6 +61,7 @@ fn run() -> ExitCode {
         Command::Keys(Keys::Rotate(arguments)) => (keys::rotate::run(&arguments), arguments.json),
         Command::Outbox(Outbox::List(arguments)) => (outbox::list(&arguments), arguments.json),
         Command::Outbox(Outbox::Retry(arguments)) => (outbox::retry(&arguments), arguments.json),
+        Command::RestoreCheck(arguments) => (restore::run(&arguments), arguments.anchors.json),
         Command::Verify(Verify::Anchors(arguments)) => {
             (verify::anchors::run(&arguments), arguments.json)
         }

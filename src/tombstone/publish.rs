@@ -26,6 +26,11 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     if from < 0 || to < from {
         error::raise(Reason::BadArgument);
     }
+    // Whoever erases, asks and rolls back would have the tombstone of somebody who was never erased.
+    // SAFETY: reads the transaction's state.
+    if unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId {
+        error::raise(Reason::NotSealed);
+    }
     let mut answer = Answer::of(arguments);
     with_latest_snapshot(|| {
         connected(|| {

@@ -60,8 +60,9 @@ pub struct Log {
 
 /// What a process has seen beyond one round: up to which leaf there is nothing that the newest object, which ends at another, does not have. So the leaves of quiet
 /// months are not looked at again each time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Looked {
+    origin: String,
     published: u64,
     up_to: u64,
 }
@@ -182,6 +183,7 @@ impl Round {
             )));
         }
         let from = match looked {
+            Looked { origin, .. } if *origin != self.log.origin => published,
             looked if looked.published == published => looked.up_to.max(published),
             _ => published,
         };
@@ -202,6 +204,7 @@ impl Round {
         let (published, previous) = self.last;
         let Some((last, _)) = tombstones.last() else {
             *looked = Looked {
+                origin: self.log.origin.clone(),
                 published,
                 up_to: self.log.size,
             };

@@ -109,11 +109,7 @@ impl Checkpoint {
             return Err(NoteError::NotSigned);
         }
         let origin = text_or_note.lines().next().unwrap_or_default();
-        let named = |key: &VerifierKey| match split(key.name()).0 == split(origin).0 {
-            true => key.renamed(origin),
-            false => Some(key.clone()),
-        };
-        let keys: Vec<_> = keys.iter().filter_map(named).collect();
+        let keys = speaking_for(origin, keys);
         let opened = note::open(text_or_note.as_bytes(), &keys)?;
         let checkpoint = Self::parse(opened.text).ok_or(NoteError::Malformed)?;
         let own = |key: &&VerifierKey| key.name() == checkpoint.origin;
@@ -137,4 +133,13 @@ impl Checkpoint {
     pub fn is_development(&self) -> bool {
         self.origin.starts_with(DEVELOPMENT_LOG)
     }
+}
+
+/// The keys of a log, as those of the incarnation of it that `origin` names; others as they are.
+pub(crate) fn speaking_for(origin: &str, keys: &[VerifierKey]) -> Vec<VerifierKey> {
+    let named = |key: &VerifierKey| match split(key.name()).0 == split(origin).0 {
+        true => key.renamed(origin),
+        false => Some(key.clone()),
+    };
+    keys.iter().filter_map(named).collect()
 }

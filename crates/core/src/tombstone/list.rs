@@ -5,6 +5,7 @@ use core::fmt;
 use core::fmt::Write as _;
 
 use super::What;
+use crate::checkpoint::speaking_for;
 use crate::encoding::{array_from_hex, decimal, hex};
 use crate::framing::Hash;
 use crate::note::{self, MAX_NOTE_BYTES, NoteError, VerifierKey};
@@ -123,7 +124,7 @@ impl fmt::Display for Wrong {
 impl core::error::Error for Wrong {}
 
 impl List {
-    /// Reads an object and believes it if one of `keys` that is called like its log has signed it, no signature that names one of them is wrong, and the list is what
+    /// Reads an object and believes it if one of `keys` that may speak for its log has signed it, no signature that names one of them is wrong, and the list is what
     /// was signed.
     ///
     /// # Errors
@@ -131,7 +132,10 @@ impl List {
     pub fn open(object: &[u8], keys: &[VerifierKey]) -> Result<Self, Wrong> {
         let malformed = Wrong::Note(NoteError::Malformed);
         let (note, body) = split(object).ok_or(malformed)?;
-        let opened = note::open(note, keys).map_err(Wrong::Note)?;
+        let first = note.split(|byte| *byte == b'\n').next();
+        let first = core::str::from_utf8(first.unwrap_or_default()).unwrap_or_default();
+        let keys = speaking_for(first.strip_suffix(SUFFIX).unwrap_or_default(), keys);
+        let opened = note::open(note, &keys).map_err(Wrong::Note)?;
         let head = Head::parse(opened.text).ok_or(malformed)?;
         if !opened.signers.iter().any(|key| key.name() == head.origin) {
             return Err(Wrong::Note(NoteError::NotSigned));

@@ -11,7 +11,7 @@
 pub mod database;
 mod history;
 mod lineage;
-mod place;
+pub mod place;
 mod walk;
 
 use anchor_worker::config::parties;
