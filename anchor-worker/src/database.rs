@@ -110,10 +110,9 @@ impl Database {
         &self.session.client
     }
 
-    /// Asks the server to give up what the session is waiting for.
-    pub(crate) async fn cancel(&self, options: &Options) -> Result<(), Trouble> {
-        let asked = identity_connect::cancel(options, self.client()).await;
-        asked.map_err(|Failure(text)| Trouble::new(Kind::Unreachable, text))
+    /// Cuts the connection, whatever is under way.
+    pub(crate) fn abandon(self) {
+        self.session.abandon();
     }
 
     /// Whether the connection is gone.
