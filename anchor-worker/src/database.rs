@@ -13,6 +13,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, Error};
 use tokio_postgres::types::ToSql;
 
+use crate::rows;
 use crate::store::Stored;
 use crate::trouble::{Kind, Trouble};
 
@@ -45,6 +46,9 @@ SELECT COALESCE(a.usename::text, CASE WHEN l.pid IS NULL THEN 'a prepared transa
   FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
  WHERE l.locktype = 'advisory' AND l.granted AND (l.classid, l.objid, l.objsubid) = (1768190072, 1, 2)
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.pid IS NULL OR a.datid IS NOT NULL)";
+
+/// One holds it; while a session ends and another begins, there may be a second row.
+const MAX_HOLDERS: usize = 8;
 
 /// A session.
 pub struct Database {
@@ -182,8 +186,8 @@ impl Database {
         if self.leads {
             return Ok(Lead::Ours);
         }
-        let rows = limited(self.client().query(HOLDER, &[])).await?;
-        let holder = rows.first().and_then(|row| {
+        let rows = limited(rows::at_most(MAX_HOLDERS, self.client(), HOLDER, &[])).await?;
+        let holder = rows.unwrap_or_default().first().and_then(|row| {
             let worker: bool = row.try_get(1).ok()?;
             (!worker).then(|| row.try_get(0).ok())?
         });

@@ -43,6 +43,7 @@ mod pace;
 mod reencrypt;
 pub mod rotate;
 pub mod round;
+mod rows;
 pub mod run;
 pub mod secret_file;
 pub mod signer;
