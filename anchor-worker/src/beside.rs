@@ -1,7 +1,6 @@
 //! What the leading worker does beside the loop: each duty in a task and with a session of its own, so that keys and anchors never wait for it, however
 //! long it takes and whatever stands in its way.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +36,9 @@ pub(crate) trait Duty: Send + 'static {
     const EVENT: &'static str;
     /// What is told when a round failed.
     const FAILED: &'static str;
-    /// Whether the statement under way is cancelled once it is not our turn any more: only where a round does nothing that is not undone with it.
-    const CANCELS: bool = false;
+    /// Whether a round is cut off once it is not our turn any more: only where it is one transaction, and its session ends with the connection
+    /// (`client_connection_check_interval`). A cancel could be caught by what runs inside.
+    const CUT_OFF: bool = false;
 
     /// One round, short enough that the worker can end soon after it is asked to. Returns when to come again; a notification comes sooner.
     fn round(
@@ -82,13 +82,15 @@ async fn session<D: Duty>(
             return Err(Trouble::new(Kind::Unreachable, text));
         }
         if task.is_due() {
-            match round(duty, &database, options, turn).await {
+            let Some(done) = round(duty, &database, turn).await else {
+                database.abandon();
+                return Ok(());
+            };
+            match done {
                 Ok(wait) => {
                     metrics::done(D::EVENT);
                     task.done(wait);
                 }
-                // It was cut short, or nobody's business any more.
-                Err(_) if *turn.borrow() != Turn::Ours => {}
                 Err(trouble) => {
                     task.failed(trouble.kind);
                     trouble.report(D::EVENT, D::FAILED);
@@ -105,23 +107,19 @@ async fn session<D: Duty>(
     Ok(())
 }
 
-/// One round; it is cut short when the turn changes, if it may be.
+/// One round; `None` if it was cut off.
 async fn round<D: Duty>(
     duty: &mut D,
     database: &Database,
-    options: &Options,
     turn: &mut watch::Receiver<Turn>,
-) -> Result<Duration, Trouble> {
-    let mut round = pin!(duty.round(database.client()));
-    if D::CANCELS {
-        tokio::select! {
-            done = &mut round => return done,
-            _ = turn.wait_for(|turn| *turn != Turn::Ours) => {}
-        }
-        // If it cannot be asked, the round goes on to its end.
-        let _ = database.cancel(options).await;
+) -> Option<Result<Duration, Trouble>> {
+    if !D::CUT_OFF {
+        return Some(duty.round(database.client()).await);
     }
-    round.await
+    tokio::select! {
+        done = duty.round(database.client()) => Some(done),
+        _ = turn.wait_for(|turn| *turn != Turn::Ours) => None,
+    }
 }
 
 /// Waits until then, or until the turn changes; says whether a notification came.

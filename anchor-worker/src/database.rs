@@ -14,6 +14,7 @@ use tokio_postgres::error::{DbError, Error};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+use crate::rows;
 use crate::store::Stored;
 use crate::trouble::{Kind, Trouble};
 
@@ -46,6 +47,9 @@ SELECT COALESCE(a.usename::text, CASE WHEN l.pid IS NULL THEN 'a prepared transa
   FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
  WHERE l.locktype = 'advisory' AND l.granted AND (l.classid, l.objid, l.objsubid) = (1768190072, 1, 2)
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.pid IS NULL OR a.datid IS NOT NULL)";
+
+/// One holds it; while a session ends and another begins, there may be a second row.
+const MAX_HOLDERS: usize = 8;
 
 /// A session.
 pub struct Database {
@@ -111,10 +115,9 @@ impl Database {
         &self.session.client
     }
 
-    /// Asks the server to give up what the session is waiting for.
-    pub(crate) async fn cancel(&self, options: &Options) -> Result<(), Trouble> {
-        let asked = identity_connect::cancel(options, self.client()).await;
-        asked.map_err(|Failure(text)| Trouble::new(Kind::Unreachable, text))
+    /// Cuts the connection, whatever is under way.
+    pub(crate) fn abandon(self) {
+        self.session.abandon();
     }
 
     /// Whether the connection is gone.
@@ -184,8 +187,8 @@ impl Database {
         if self.leads {
             return Ok(Lead::Ours);
         }
-        let rows = limited(self.client().query(HOLDER, &[])).await?;
-        let holder = rows.first().and_then(|row| {
+        let rows = limited(rows::at_most(MAX_HOLDERS, self.client(), HOLDER, &[])).await?;
+        let holder = rows.unwrap_or_default().first().and_then(|row| {
             let worker: bool = row.try_get(1).ok()?;
             (!worker).then(|| row.try_get(0).ok())?
         });

@@ -50,6 +50,7 @@ pub mod publish;
 mod reencrypt;
 pub mod rotate;
 pub mod round;
+mod rows;
 pub mod run;
 pub mod secret_file;
 pub mod signer;

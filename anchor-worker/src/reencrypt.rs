@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::Client;
 use tracing::{info, warn};
 
 use crate::beside::Duty;
 use crate::database::reason;
 use crate::metrics;
 use crate::pace::Pace;
+use crate::rows;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
 
@@ -142,15 +143,12 @@ async fn one(database: &Client, most: i32) -> Result<Option<Batch>, Trouble> {
     if !row.try_get::<_, bool>(0).map_err(refusal)? {
         return Ok(None);
     }
-    let answer = match database.simple_query(&statement(most)).await {
+    let answer = match rows::first_of(database, &statement(most)).await {
         Err(error) if error.as_db_error().and_then(reason) == Some("locked") => return Ok(None),
         answer => answer.map_err(refusal)?,
     };
     let batch = || {
-        let row = answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        })?;
+        let row = answer?;
         let number = |column| row.try_get(column).ok()??.parse::<i64>().ok();
         Some(Batch {
             version: number(0)?,

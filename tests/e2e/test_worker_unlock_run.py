@@ -255,3 +255,12 @@ def test_the_name_of_a_key_file_does_not_depend_on_where_the_worker_was_started(
     done = subprocess.run([PROGRAM, "--config", setting.config, "once"], env=BARE, cwd=setting.directory, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert setting.sql("SELECT DISTINCT kek_uri FROM identity.keyring") == [{"kek_uri": f"file:{setting.directory}/kek.key"}]
+
+
+def test_a_keyring_without_end_is_no_keyring(setting):
+    """A superuser's view in its place: whoever reads it to its end needs all the memory that there is."""
+    setting.once()
+    setting.sql("ALTER TABLE identity.keyring RENAME TO keyring_kept")
+    setting.sql("CREATE VIEW identity.keyring AS SELECT k.* FROM identity.keyring_kept k, generate_series(1, 1000000000)")
+    setting.sql("GRANT SELECT ON identity.keyring TO identity_worker")
+    assert "the database's keyring is not what the extension writes" in setting.once(1)

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::Client;
 
+use crate::rows;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
 
@@ -154,16 +155,13 @@ async fn ask<T: DeserializeOwned>(database: &Client, call: &str) -> Result<T, Tr
     let statement = format!(
         "SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '60s'; SELECT {call}"
     );
-    let answer = timeout(LIMIT, database.simple_query(&statement)).await;
+    let answer = timeout(LIMIT, rows::first_of(database, &statement)).await;
     let answer = answer.map_err(|_| {
         let text = "the database did not answer in time";
         Trouble::new(Kind::Unreachable, text)
     })?;
     let answer = answer.map_err(refusal)?;
-    let read = answer.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => serde_json::from_str(row.try_get(0).ok()??).ok(),
-        _ => None,
-    });
+    let read = answer.and_then(|row| serde_json::from_str(row.try_get(0).ok()??).ok());
     read.ok_or_else(|| {
         let text = "the database's answer is not what the extension writes";
         Trouble::new(Kind::Untrue, text)

@@ -111,8 +111,9 @@ impl Night {
 impl Duty for Night {
     const EVENT: &'static str = "night";
     const FAILED: &'static str = "something that is due at night was not done";
-    /// Each round is one transaction.
-    const CANCELS: bool = true;
+    /// A batch that nobody waits for any more is not finished.
+    const SETTINGS: &'static str = "SET client_connection_check_interval = '1s';";
+    const CUT_OFF: bool = true;
 
     async fn round(&mut self, database: &Client) -> Result<Duration, Trouble> {
         let due = ask::due(database).await?;

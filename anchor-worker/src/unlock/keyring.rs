@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Row};
 
 use super::refusal::refusal;
 use crate::kek::KeyContext;
+use crate::rows;
 use crate::trouble::{Kind, Trouble};
 
 const INSTALLATION: &str =
@@ -34,6 +35,8 @@ const ENROL: &str = "SELECT identity.key_enrol($1::pg_catalog.text, $2::pg_catal
 
 /// Longest wrapped key: those of key services have a few hundred bytes.
 const MAX_WRAPPED_BYTES: usize = 16_384;
+/// Most keys that a server has use for.
+const MAX_ENTRIES: usize = 256;
 
 /// A key of the keyring, wrapped.
 pub(super) struct Entry {
@@ -103,8 +106,9 @@ pub(super) async fn missing(database: &Client) -> Result<Vec<Entry>, Trouble> {
 }
 
 async fn entries(database: &Client, statement: &str) -> Result<Vec<Entry>, Trouble> {
-    let rows = database.query(statement, &[]).await.map_err(refusal)?;
-    let entries: Option<Vec<Entry>> = rows.iter().map(Entry::of).collect();
+    let rows = rows::at_most(MAX_ENTRIES, database, statement, &[]).await;
+    let rows = rows.map_err(refusal)?;
+    let entries = rows.and_then(|rows| rows.iter().map(Entry::of).collect());
     entries.ok_or_else(|| strange("keyring"))
 }
 

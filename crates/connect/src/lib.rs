@@ -33,7 +33,6 @@ use socket::Socket;
 /// How long connecting may take, unless `connect_timeout` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why something could not be looked at. The text is for people; it may hold what a server said.
 #[derive(Debug)]
@@ -118,6 +117,11 @@ impl Session {
             _ => Ok(()),
         }
     }
+
+    /// Cuts the connection, whatever is under way. With `client_connection_check_interval` set the server notices, and ends the session.
+    pub fn abandon(self) {
+        self.connection.abort();
+    }
 }
 
 /// Opens a session, which begins with `settings`: SQL that closes it to whatever its user does not mean to do.
@@ -150,22 +154,6 @@ async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Unopen
         Socket::Tcp(socket) => start(config.connect_raw(socket, NoTls), wake).await?,
         Socket::Tls(socket, tls) => start(config.connect_raw(socket, tls), wake).await?,
     })
-}
-
-/// Asks the server to give up what a session is waiting for. Whether it did shows in the answer that is waited for.
-pub async fn cancel(options: &Options, client: &Client) -> Result<(), Failure> {
-    let token = client.cancel_token();
-    let asking = async {
-        let (socket, _) = socket::open(options).await.map_err(Unopened::failure)?;
-        let asked = match socket {
-            Socket::Unix(socket) => token.cancel_query_raw(socket, NoTls).await,
-            Socket::Tcp(socket) => token.cancel_query_raw(socket, NoTls).await,
-            Socket::Tls(socket, tls) => token.cancel_query_raw(socket, tls).await,
-        };
-        asked.map_err(Failure::from)
-    };
-    let asked = tokio::time::timeout(CANCEL_TIMEOUT, asking).await;
-    asked.map_err(|_| Failure::from("the server cannot be asked"))?
 }
 
 /// The connection is worked on by a task of its own for as long as its client lives.
