@@ -24,7 +24,7 @@ use super::{health, own};
 
 const MOST_CONNECTIONS: usize = 16;
 const MAX_HEADER_BYTES: usize = 8192;
-const HEADER_LIMIT: Duration = Duration::from_secs(5);
+const HEADER_LIMIT: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(20);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
