@@ -66,6 +66,8 @@ async fn perform(
         }
         Effect::Sign { text, origin } => Event::Signed(signer.sign(&text, &origin).await?),
         Effect::Put { size, note } => {
+            // Whoever was held up since it became the leader may not be it any more: with the session went the lock.
+            database.answers().await?;
             let lock_until = lock_until(tools.retention)?;
             match store
                 .put(&checkpoint_key(size), note.as_bytes(), lock_until)

@@ -193,10 +193,13 @@ class Scene:
     def whole(self) -> None:
         """As an auditor sees it, who trusts none of this: every anchor is signed, they are of one history, and it is the database's."""
         self.in_order()
-        for words in (["anchors", "--config", self.audited(), "--key", self.vkey, "--database", url(self.vault)], ["database", url(self.vault)]):
+        for words in (["anchors", "--config", self.audited(), "--key", self.vkey, "--database", self.audit_url()], ["database", self.audit_url()]):
             answer = report("verify", *words)
             assert answer["exit"] == 0, shown(answer)
         self.vault.verify()
+
+    def audit_url(self) -> str:
+        return url(self.vault)
 
     def audited(self) -> Path:
         """The store, not through the gate."""
