@@ -28,13 +28,14 @@ ceph = _shared.ceph
 
 @pytest.fixture
 def scene(ministack, tmp_path):
-    """scene(**changed) makes one; MiniStack is its store."""
+    """scene(**changed) makes one; MiniStack is its store if no other is given."""
     from scene import S3, Scene
 
     made = []
 
     def make(**changed) -> Scene:
-        made.append(Scene(tmp_path, S3.of_ministack(ministack), **changed))
+        store = changed.pop("store", None) or S3.of_ministack(ministack)
+        made.append(Scene(tmp_path, store, **changed))
         return made[-1]
 
     yield make
