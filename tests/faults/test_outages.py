@@ -543,9 +543,14 @@ def test_the_disk_of_the_database_is_full(scene, tmp_path):
                 scene.vault.sql("SELECT pg_logical_emit_message(true, '', repeat('x', 1000000))")
         wait_until(lambda: worker.events("anchor") + worker.events("database"), f"it to be told; {scene.logs()[-2000:]}", PATIENCE)
         filler.unlink()
-        if not scene.cluster.running():
-            scene.cluster.start()
-        wait_until(scene.unlocked, f"it to be unlocked; {scene.logs()[-2000:]}", 100)
+
+        def back() -> bool:
+            # Without room for its log it ends, and does not come back by itself.
+            if not scene.cluster.running():
+                scene.cluster.start()
+            return scene.unlocked()
+
+        wait_until(back, "it to be unlocked", 100)
         scene.vault.admin = scene.cluster.connect(row_factory=dict_row)
         scene.grow()
         scene.await_anchor(scene.size() - 1, 120)
