@@ -20,7 +20,7 @@ cd "$ROOT/docs" || exit 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if [ $# -eq 0 ]; then
-  set -- functions/*.md howto/gateway.md howto/dba.md howto/verify.md policies/*.md howto/erasure.md runbooks/*.md
+  set -- functions/*.md howto/gateway.md howto/dba.md howto/verify.md howto/outage.md policies/*.md howto/erasure.md runbooks/*.md
 fi
 
 failed=0 ran=0

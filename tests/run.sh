@@ -94,7 +94,7 @@ if [ -n "${IDENTITY_LONG:-}" ]; then JOBS=0; fi
 # must hold three times in a row, by itself; the first failure stays in the output, and the closing line names it.
 end_to_end() {
   local status=0 failures
-  pytest --numprocesses "$JOBS" --dist loadfile "$HERE/e2e" "$@" || status=$?
+  pytest --numprocesses "$JOBS" --dist loadfile "$HERE/e2e" "$HERE/faults" "$@" || status=$?
   if [ "$status" -ne 1 ]; then return "$status"; fi
   mapfile -t failures < <("$venv/bin/python" -c 'import json, sys; print("\n".join(json.load(open(sys.argv[1]))))' "$OUTPUT/pytest-cache/v/cache/lastfailed")
   if [ ${#failures[@]} -gt 3 ]; then return 1; fi

@@ -195,6 +195,14 @@ impl Database {
         Ok(holder.map_or(Lead::Others, |from| Lead::Seized { from }))
     }
 
+    /// Whether the session is still there.
+    ///
+    /// # Errors
+    /// `Unreachable` if it is not.
+    pub async fn answers(&self) -> Result<(), Trouble> {
+        limited(self.client().batch_execute("SELECT")).await
+    }
+
     /// How often there was something to seal soon, since the server started. A notification alone says nothing: anybody may send one.
     ///
     /// # Errors

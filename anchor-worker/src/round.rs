@@ -79,6 +79,8 @@ async fn perform(
             size,
             note,
         } => {
+            // Whoever was held up since it became the leader may not be it any more: with the session went the lock.
+            database.answers().await?;
             let key = sized_key(&folder(incarnation, CHECKPOINTS), size);
             let lock_until = lock_until(tools.retention)?;
             match store.put(&key, note.as_bytes(), lock_until).await {

@@ -235,8 +235,9 @@ def test_an_anchor_that_was_slipped_in_later_is_named(ceph, owner, bucket, log, 
     lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": in_days(20)}
     owner.put_object(Bucket=bucket, Key="vault-1/" + checkpoint_key(7), Body=signer.sign(log.body(7)).encode(), **lock)
     answer = in_s3(ceph, bucket, signer)
-    ends(1, answer)
-    assert found(answer, "order: 9 leaves were anchored before 7 were"), shown(answer)
+    # Whether it is of the same history the store alone does not show.
+    ends(2, answer)
+    assert any("order: 7 leaves were anchored after 9 were" in line for line in lines(answer, "unchecked")), shown(answer)
 
 
 def test_names_that_no_document_can_hold_do_not_hide_the_rest(ceph, owner, bucket, signer):

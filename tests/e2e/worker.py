@@ -21,11 +21,12 @@ BARE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 class Running:
     """A worker that was started and not waited for."""
 
-    def __init__(self, config: Path, log: Path):
+    def __init__(self, config: Path, log: Path, environment: dict | None = None):
         self.log = log
         # Each has a file of its own: what a killed one wrote stays.
         with open(log, "wb") as out:
-            self.process = subprocess.Popen([PROGRAM, "--config", config, "--log", "json", "run"], env=BARE, stdout=out, stderr=out)
+            command = [PROGRAM, "--config", config, "--log", "json", "run"]
+            self.process = subprocess.Popen(command, env=BARE | (environment or {}), stdout=out, stderr=out)
 
     def events(self, name: str) -> list[dict]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]

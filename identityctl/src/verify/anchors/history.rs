@@ -36,6 +36,8 @@ pub struct History {
     anchors: Vec<Anchor>,
     expired: u64,
     gaps: usize,
+    /// Sizes of two neighbours, of which the larger one came first.
+    late: Vec<[u64; 2]>,
     fine: [bool; 2],
 }
 
@@ -50,6 +52,7 @@ impl History {
             anchors: Vec::new(),
             expired: 0,
             gaps: 0,
+            late: Vec::new(),
             fine: [true; 2],
         }
     }
@@ -80,8 +83,7 @@ impl History {
             );
             if passed < 0 {
                 *order = false;
-                let detail = format!("{to} leaves were anchored before {from} were");
-                report.bad("order", &detail);
+                self.late.push([from, to]);
             } else if passed > INTERVAL {
                 self.gaps += 1;
                 if self.gaps <= MAX_NAMED {
@@ -106,6 +108,11 @@ impl History {
         }
         self.expired += u64::from(anchor.stored.lock_until < now());
         self.anchors.push(anchor);
+    }
+
+    /// Sizes of two neighbours, of which the larger one came first.
+    pub fn late(&self) -> &[[u64; 2]] {
+        &self.late
     }
 
     /// Closes each check without a finding.

@@ -29,6 +29,8 @@ pub struct Lineage {
     origin: Option<String>,
     anchors: Vec<Anchor>,
     points: Vec<Tree>,
+    /// Sizes of two neighbours, of which the larger one came first.
+    late: Vec<[u64; 2]>,
     /// The last tree that was published of the last incarnation.
     last: Option<Tree>,
 }
@@ -49,15 +51,34 @@ impl Lineage {
         &self.points
     }
 
+    /// Names what came late. No finding by itself: a request that a worker had given up may have been done after the next one's. `grew` says that the
+    /// database's log grew from all of them.
+    pub fn name_late(&self, grew: bool, report: &mut Report) {
+        for [from, to] in &self.late {
+            let detail = format!("{from} leaves were anchored after {to} were");
+            if grew {
+                let detail = format!("{detail}; the log grew from both");
+                report.note("order", &detail);
+            } else {
+                let detail =
+                    format!("{detail}; whether the log grew from both, only its database shows");
+                report.unchecked("order", &detail);
+            }
+        }
+    }
+
     /// Another incarnation begins: what was anchored beyond what it kept is lost.
     fn keep(&mut self, kept: Tree) {
         self.anchors.retain(|anchor| anchor.tree.size <= kept.size);
         self.points.retain(|tree| tree.size <= kept.size);
+        self.late.retain(|[_, to]| *to <= kept.size);
         self.points.push(kept);
         self.last = Some(kept);
     }
 
-    fn add(&mut self, anchors: &[Anchor]) {
+    fn add(&mut self, history: &History) {
+        let anchors = history.anchors();
+        self.late.extend_from_slice(history.late());
         self.anchors.extend_from_slice(anchors);
         self.points.extend(anchors.iter().map(|anchor| anchor.tree));
         self.last = self.points.last().copied();
@@ -95,7 +116,7 @@ pub async fn follow(
         if number == 1 {
             lineage.origin = history.origin().map(str::to_owned);
         }
-        lineage.add(history.anchors());
+        lineage.add(&history);
     }
     if last > 1 {
         let detail = format!("{} were declared, each by both parties", last - 1);

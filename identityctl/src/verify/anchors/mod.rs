@@ -46,9 +46,14 @@ async fn verify(arguments: &cli::Anchors, report: &mut Report) -> Result<(), Fai
     let Some(url) = &arguments.database else {
         let note = "no database was given: nothing shows here that each tree grew from the one before it, or that a database has it";
         report.note("database", note);
+        lineage.name_late(false, report);
         return Ok(());
     };
-    database::compare(url, &lineage, report).await
+    let before = report.findings();
+    let compared = database::compare(url, &lineage, report).await;
+    let grew = compared.is_ok() && report.findings() == before;
+    lineage.name_late(grew, report);
+    compared
 }
 
 /// Reads and verifies what lies in the store.
