@@ -345,6 +345,9 @@ expect_refusal append_only
 # shellcheck source=scripts/demo_erase.sh
 . "$ROOT/scripts/demo_erase.sh"
 
+# shellcheck source=scripts/demo_restore.sh
+. "$ROOT/scripts/demo_restore.sh"
+
 chapter "Keys"
 tell "Keys live in memory that is locked and kept out of core dumps, never in a table."
 ask auditor_demo "SELECT kind, version, state, provider, rows FROM identity.key_status()"

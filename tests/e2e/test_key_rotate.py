@@ -11,9 +11,11 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+import tombstone
 from audited import audit, audit_login
 from clock import Clock
 from cluster import Cluster, root_dir
+from erasure import erase
 from identityctl import ends
 from ledger import check, checkpoint, seal
 from test_round_trip import counts, restored
@@ -65,6 +67,19 @@ def test_rotated_keys_are_used_from_the_commit_on(own, worker):
             assert versions(own, gateway.info.user) == (old[0] + 1, old[1] + 1)
     stored = {str(row["candidate_id"]): row["dek_version"] for row in own.sql("SELECT candidate_id, dek_version FROM identity.subjects")}
     assert (stored[str(before.id)], stored[str(after.id)]) == old[:1] + (old[0] + 1,)
+
+
+def test_tombstones_are_of_the_first_chain_key_whichever_is_in_use(own, worker):
+    """A backup from before the rotation has no other."""
+    first, erased = worker.keys["chain", 1], []
+    for _ in range(2):
+        worker.rotate("chain")
+        erased.append(own.subject())
+        erase(own, erased[-1])
+    installation = own.sql("SELECT installation_id FROM identity.installation")[0]["installation_id"].bytes
+    key = tombstone.tombstones.key(first, installation)
+    expected = {tombstone.tombstones.subject(key, subject.id.bytes) for subject in erased}
+    assert expected <= {row["tombstone"] for row in own.sql("SELECT tombstone FROM identity.tombstones")}
 
 
 def test_rotation_is_recorded_with_both_check_values_operator_reason_and_witness(own, worker):

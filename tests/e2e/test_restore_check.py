@@ -55,7 +55,7 @@ def test_three_lists_that_follow_on_one_another(store):
     assert [len(listed) for _, listed in tombstone.lists(store)] == [1, 1, 1]
     answer = tombstone.check(store)
     ends(0, answer)
-    assert says(answer, "good", "3 in 3 lists") and says(answer, "good", "nobody")
+    assert says(answer, "good", "published: 3, in lists: 3") and says(answer, "good", "nobody")
 
 
 def test_a_worker_that_finds_nothing_new_puts_nothing_there(store):

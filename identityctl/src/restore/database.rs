@@ -116,10 +116,8 @@ impl Database {
                 return Ok(());
             }
             if erased.subjects + erased.biometrics > 0 {
-                let detail = format!(
-                    "{} subjects, and of {} more the biometrics",
-                    erased.subjects, erased.biometrics
-                );
+                let (subjects, biometrics) = (erased.subjects, erased.biometrics);
+                let detail = format!("subjects: {subjects}, biometrics alone: {biometrics}");
                 report.good("erased", &detail);
             }
             if erased.busy == 0 {

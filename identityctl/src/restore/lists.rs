@@ -1,7 +1,7 @@
 //! The lists of tombstones in the store. Each is signed, and names the one before it: one that was taken out is missed, but for the last. Of a name the first locked
 //! version counts, whatever was put over it.
 
-use anchor_worker::store::{Entry, Store, TOMBSTONES, declaration_key, folder, size_of};
+use anchor_worker::store::{Entry, Object, Store, TOMBSTONES, declaration_key, folder, size_of};
 use anchor_worker::trouble::{Kind, Trouble};
 use identity_connect::Failure;
 use identity_core::incarnation::{name, split};
@@ -33,77 +33,108 @@ pub async fn read(
     keys: &[VerifierKey],
     report: &mut Report,
 ) -> Result<Lists, Failure> {
-    let mut lists = Lists {
-        log: None,
-        hashes: Vec::new(),
-    };
     let before = report.findings();
+    let mut reading = Reading {
+        store,
+        keys,
+        report,
+        lists: Lists {
+            log: None,
+            hashes: Vec::new(),
+        },
+    };
     for incarnation in 1.. {
-        if incarnation > 1 && declared(store, incarnation).await?.is_none() {
+        if incarnation > 1 && !declared(store, incarnation).await? {
             break;
         }
-        read_incarnation(store, keys, incarnation, &mut lists, report).await?;
+        reading.incarnation(incarnation).await?;
     }
+    let lists = reading.lists;
     let count: usize = lists.hashes.iter().map(Vec::len).sum();
     if count == 0 && report.findings() == before {
         report.good(CHECK, "the store has none: nobody's erasure was published");
     } else if report.findings() == before {
+        let number = lists.hashes.len();
         let detail = format!(
-            "{count} in {} lists: each is signed, and none is missing between them",
-            lists.hashes.len()
+            "published: {count}, in lists: {number}; each is signed, and none is missing between them"
         );
         report.good(CHECK, &detail);
     }
     Ok(lists)
 }
 
-async fn declared(store: &Store, incarnation: u32) -> Result<Option<()>, Failure> {
+async fn declared(store: &Store, incarnation: u32) -> Result<bool, Failure> {
     let found = store.first(&declaration_key(incarnation)).await;
-    Ok(found.map_err(failure)?.map(|_| ()))
+    Ok(found.map_err(failure)?.is_some())
 }
 
-async fn read_incarnation(
-    store: &Store,
-    keys: &[VerifierKey],
-    incarnation: u32,
-    lists: &mut Lists,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let folder = folder(incarnation, TOMBSTONES);
-    let mut chain = Chain {
-        to: 0,
-        digest: [0; 32],
-        whole: true,
-    };
-    for (key, versions) in names(store, &folder).await? {
-        if size_of(&folder, &key).is_none() {
-            report.bad(CHECK, &format!("{key}: it is no name of a list"));
-            continue;
-        }
-        if versions > 1 {
-            report.bad(CHECK, &format!("{key}: something was put over it"));
-        }
-        match store.first(&key).await {
-            Ok(Some(object)) => {
-                take(
-                    &object.body,
-                    &key,
-                    &folder,
-                    incarnation,
-                    keys,
-                    &mut chain,
-                    lists,
-                    report,
-                );
+/// What is read so far.
+struct Reading<'a> {
+    store: &'a Store,
+    keys: &'a [VerifierKey],
+    report: &'a mut Report,
+    lists: Lists,
+}
+
+impl Reading<'_> {
+    async fn incarnation(&mut self, incarnation: u32) -> Result<(), Failure> {
+        let folder = folder(incarnation, TOMBSTONES);
+        let mut chain = Chain {
+            to: 0,
+            digest: [0; 32],
+            whole: true,
+        };
+        for (key, versions) in names(self.store, &folder).await? {
+            let Some(to) = size_of(&folder, &key) else {
+                self.bad(&key, "it is no name of a list");
+                continue;
+            };
+            if versions > 1 {
+                self.bad(&key, "something was put over it");
             }
-            Ok(None) => lost(&mut chain, report, &key, "no version of it is locked"),
-            Err(trouble) if matches!(trouble.kind, Kind::Untrue | Kind::Missing) => {
-                lost(&mut chain, report, &key, &trouble.text);
-            }
-            Err(trouble) => return Err(failure(trouble)),
+            // Of one that cannot be believed nobody can say whether the next one follows on it.
+            chain.whole = match self.store.first(&key).await {
+                Ok(Some(object)) => self.take(&object, incarnation, to, &mut chain),
+                Ok(None) => self.bad(&key, "no version of it is locked"),
+                Err(trouble) if matches!(trouble.kind, Kind::Untrue | Kind::Missing) => {
+                    self.bad(&key, &trouble.text)
+                }
+                Err(trouble) => return Err(failure(trouble)),
+            };
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether the list can be believed.
+    fn take(&mut self, object: &Object, incarnation: u32, to: u64, chain: &mut Chain) -> bool {
+        let key = &object.key;
+        let list = match List::open(&object.body, self.keys) {
+            Ok(list) => list,
+            Err(error @ Wrong::Note(NoteError::NotSigned)) => {
+                self.report.unchecked(CHECK, &format!("{key}: {error}"));
+                return false;
+            }
+            Err(error) => return self.bad(key, &error.to_string()),
+        };
+        let head = &list.head;
+        let log = split(&head.origin).0.to_owned();
+        let log = self.lists.log.get_or_insert(log);
+        if head.origin != name(log, incarnation) || head.to != to {
+            return self.bad(key, "it does not belong there");
+        }
+        if chain.whole && (head.from, head.previous) != (chain.to, chain.digest) {
+            self.bad(key, "the list before it is missing, or another one");
+        }
+        (chain.to, chain.digest) = (head.to, list.digest);
+        let hashes = list.tombstones.iter().map(|one| one.hash.to_vec());
+        self.lists.hashes.push(hashes.collect());
+        true
+    }
+
+    fn bad(&mut self, key: &str, what: &str) -> bool {
+        self.report.bad(CHECK, &format!("{key}: {what}"));
+        false
+    }
 }
 
 /// The names below a folder in their order, each with how many versions and delete markers it has.
@@ -119,51 +150,6 @@ async fn names(store: &Store, folder: &str) -> Result<Vec<(String, usize)>, Fail
         }
     }
     Ok(names)
-}
-
-#[allow(clippy::too_many_arguments)]
-fn take(
-    body: &[u8],
-    key: &str,
-    folder: &str,
-    incarnation: u32,
-    keys: &[VerifierKey],
-    chain: &mut Chain,
-    lists: &mut Lists,
-    report: &mut Report,
-) {
-    let list = match List::open(body, keys) {
-        Ok(list) => list,
-        Err(error @ Wrong::Note(NoteError::NotSigned)) => {
-            chain.whole = false;
-            return report.unchecked(CHECK, &format!("{key}: {error}"));
-        }
-        Err(error) => return lost(chain, report, key, &error.to_string()),
-    };
-    let head = &list.head;
-    let log = lists
-        .log
-        .get_or_insert_with(|| split(&head.origin).0.to_owned());
-    if head.origin != name(log, incarnation) || size_of(folder, key) != Some(head.to) {
-        return lost(chain, report, key, "it does not belong there");
-    }
-    if chain.whole && (head.from, head.previous) != (chain.to, chain.digest) {
-        let detail = format!("{key}: the list before it is missing, or another one");
-        report.bad(CHECK, &detail);
-    }
-    *chain = Chain {
-        to: head.to,
-        digest: list.digest,
-        whole: true,
-    };
-    let hashes = list.tombstones.iter().map(|one| one.hash.to_vec());
-    lists.hashes.push(hashes.collect());
-}
-
-/// A list that cannot be believed: whether the next one follows on it nobody can say.
-fn lost(chain: &mut Chain, report: &mut Report, key: &str, what: &str) {
-    chain.whole = false;
-    report.bad(CHECK, &format!("{key}: {what}"));
 }
 
 fn failure(trouble: Trouble) -> Failure {
