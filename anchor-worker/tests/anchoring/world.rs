@@ -93,10 +93,6 @@ impl World {
         }
     }
 
-    pub fn object(&self, size: u64) -> Option<Object> {
-        object(self.newest(), size, self.store.get(&size)?)
-    }
-
     /// The incarnation that the store's newest anchors are of.
     pub fn newest(&self) -> u32 {
         self.declared.keys().last().copied().unwrap_or(1)
