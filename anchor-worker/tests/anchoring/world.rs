@@ -93,10 +93,6 @@ impl World {
         }
     }
 
-    pub fn object(&self, size: u64) -> Option<Object> {
-        object(self.newest(), size, self.store.get(&size)?)
-    }
-
     /// The incarnation that the store's newest anchors are of.
     pub fn newest(&self) -> u32 {
         self.declared.keys().last().copied().unwrap_or(1)
@@ -151,18 +147,22 @@ impl World {
             }
             Effect::Checkpoint => Event::Checkpoint(self.checkpoint().text()),
             Effect::Key { origin } => Event::Key(vkey(&self.key, &origin)),
-            Effect::Declarations { incarnation } => Event::Declarations(
-                (2..=incarnation)
-                    .map(|number| Beginning {
-                        declaration: self.declared.get(&number).map(|note| Object {
-                            key: format!("incarnations/{number}/declaration"),
-                            body: note.clone().into_bytes(),
-                            stored: stored(0),
-                        }),
-                        last: self.last(number - 1),
-                    })
-                    .collect(),
-            ),
+            Effect::Declarations { incarnation } => {
+                let mut beginnings = Vec::new();
+                for number in 2..=incarnation {
+                    let Some(note) = self.declared.get(&number).cloned() else {
+                        break;
+                    };
+                    let declaration = Some(Object {
+                        key: format!("incarnations/{number}/declaration"),
+                        body: note.into_bytes(),
+                        stored: stored(0),
+                    });
+                    let last = self.last(number - 1);
+                    beginnings.push(Beginning { declaration, last });
+                }
+                Event::Declarations(beginnings)
+            }
             Effect::Later { incarnation } => {
                 Event::Later(self.declared.contains_key(&(incarnation + 1)))
             }

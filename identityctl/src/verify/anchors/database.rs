@@ -46,15 +46,20 @@ pub async fn compare(url: &str, lineage: &Lineage, report: &mut Report) -> Resul
 async fn read(client: &Client, lineage: &Lineage, report: &mut Report) -> Result<(), Failure> {
     client.batch_execute(SNAPSHOT).await?;
     let installation = installation(client).await?;
-    if !is_of(&installation, lineage, report) {
+    if !comparable(&installation, lineage, report) {
         return Ok(());
     }
     tree(client, lineage.points(), report).await?;
     records(client, lineage.anchors(), report).await
 }
 
-/// Whether the anchors are of the log that the database says it has.
-pub fn is_of(installation: &[u8; 16], lineage: &Lineage, report: &mut Report) -> bool {
+/// Whether the anchors can be compared with the database: they must be of the log that it says it has.
+pub fn comparable(installation: &[u8; 16], lineage: &Lineage, report: &mut Report) -> bool {
+    if !lineage.is_whole() {
+        let detail = "it was not compared with the anchors: which of them still count is not known";
+        report.unchecked("database", detail);
+        return false;
+    }
     let names = [false, true].map(|development| origin(installation, development));
     let own = lineage.origin().map(|origin| split(origin).0);
     let is = names.iter().any(|name| Some(name.as_str()) == own);

@@ -33,12 +33,19 @@ pub struct Lineage {
     late: Vec<[u64; 2]>,
     /// The last tree that was published of the last incarnation.
     last: Option<Tree>,
+    /// Whether it could be followed to its end.
+    whole: bool,
 }
 
 impl Lineage {
     /// The log's name in its first incarnation.
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
+    }
+
+    /// Whether it could be followed to its end: if not, which of the anchors still count is not known.
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The anchors that still count, in the order of sizes.
@@ -122,6 +129,7 @@ pub async fn follow(
         let detail = format!("{} were declared, each by both parties", last - 1);
         report.good("incarnation", &detail);
     }
+    lineage.whole = true;
     Ok(lineage)
 }
 
@@ -135,9 +143,11 @@ async fn numbers(store: &Store, report: &mut Report) -> Result<BTreeSet<u32>, Fa
             let part = rest.split('/').next().unwrap_or_default();
             let number = part.parse::<u32>().ok();
             match number.filter(|number| *number >= 2 && number.to_string() == part) {
-                Some(number) => {
+                // A directory may be there with nothing in it.
+                Some(number) if rest != part || holds(store, number).await? => {
                     numbers.insert(number);
                 }
+                Some(_) => {}
                 None => {
                     foreign.insert(part.to_owned());
                 }
@@ -149,6 +159,12 @@ async fn numbers(store: &Store, report: &mut Report) -> Result<BTreeSet<u32>, Fa
         report.bad("versions", &detail);
     }
     Ok(numbers)
+}
+
+async fn holds(store: &Store, number: u32) -> Result<bool, Failure> {
+    let mut versions = store.versions(&format!("{INCARNATIONS}{number}/"));
+    let page = versions.next().await.map_err(failure)?;
+    Ok(page.is_some_and(|page| !page.is_empty()))
 }
 
 /// What an incarnation begins with, if it was declared as it must be.

@@ -28,7 +28,7 @@ pub fn compare(
     let Some(last) = lineage.points().last() else {
         return Ok(());
     };
-    if !database::is_of(installation, lineage, report) {
+    if !database::comparable(installation, lineage, report) {
         return Ok(());
     }
     let (size, tree_size) = (last.size, summary.tree_size);
