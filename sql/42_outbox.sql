@@ -20,5 +20,7 @@ CREATE TABLE identity.outbox_deliveries (
     PRIMARY KEY (channel, access_id),
     CHECK (delivered_at IS NULL OR dead_at IS NULL)
 );
-CREATE INDEX outbox_deliveries_open ON identity.outbox_deliveries (channel, next_at) WHERE delivered_at IS NULL;
+-- Of both there are few, however many were delivered.
+CREATE INDEX outbox_deliveries_open ON identity.outbox_deliveries (channel, next_at) WHERE delivered_at IS NULL AND dead_at IS NULL;
+CREATE INDEX outbox_deliveries_dead ON identity.outbox_deliveries (channel) WHERE dead_at IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('identity.outbox_deliveries', '');

@@ -4,9 +4,9 @@ use crate::query::Statement;
 
 /// What was left of a channel that is served no more needs nobody's attention.
 static STANDING: Statement = Statement::read(
-    c"SELECT (SELECT pg_catalog.count(*) FROM identity.outbox_channels), pg_catalog.count(*) FILTER (WHERE d.dead_at IS NULL),
-             pg_catalog.min(d.queued_at) FILTER (WHERE d.dead_at IS NULL), pg_catalog.count(c.channel) FILTER (WHERE d.dead_at IS NOT NULL)
-        FROM identity.outbox_deliveries d LEFT JOIN identity.outbox_channels c ON c.channel = d.channel WHERE d.delivered_at IS NULL",
+    c"SELECT (SELECT pg_catalog.count(*) FROM identity.outbox_channels), pg_catalog.count(*), pg_catalog.min(d.queued_at),
+             (SELECT pg_catalog.count(*) FROM identity.outbox_deliveries e JOIN identity.outbox_channels c ON c.channel = e.channel WHERE e.dead_at IS NOT NULL)
+        FROM identity.outbox_deliveries d WHERE d.delivered_at IS NULL AND d.dead_at IS NULL",
     &[],
 );
 

@@ -153,7 +153,11 @@ impl Teller {
                     Err(RecvError::Lagged(missed)) => self.missed(missed),
                     Err(RecvError::Closed) => break,
                 },
-                () = at(next) => self.attempt().await,
+                // The worker's end waits for nobody.
+                () = at(next) => tokio::select! {
+                    () = self.attempt() => {}
+                    _ = &mut over => break,
+                },
                 _ = &mut over => break,
             }
         }
