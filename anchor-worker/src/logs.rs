@@ -28,14 +28,14 @@ pub fn begin(form: Option<LogForm>) {
     let result = match chosen {
         LogForm::Text => {
             let lines = lines.with_ansi(terminal);
-            tracing::subscriber::set_global_default(registry().with(own).with(Alarms).with(lines))
+            tracing::subscriber::set_global_default(registry().with(own).with(Counted).with(lines))
         }
         LogForm::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
             tracing::subscriber::set_global_default(
                 registry()
                     .with(own)
-                    .with(Alarms)
+                    .with(Counted)
                     .with(lines.with_span_list(false)),
             )
         }
@@ -45,9 +45,9 @@ pub fn begin(form: Option<LogForm>) {
 }
 
 /// Counts what should wake somebody, whoever says it.
-struct Alarms;
+struct Counted;
 
-impl<S: Subscriber> Layer<S> for Alarms {
+impl<S: Subscriber> Layer<S> for Counted {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut seen = Seen(false);
         event.record(&mut seen);
