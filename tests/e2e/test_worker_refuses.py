@@ -18,6 +18,8 @@ TABLES = ledger.TABLES
 @pytest.fixture
 def anchoring(fresh, tmp_path):
     anchoring = Anchoring(Vault(fresh()), tmp_path)
+    # From here on the log grows by what the test does.
+    anchoring.vault.settings_recorded()
     grow(anchoring.vault)
     anchoring.once()
     grow(anchoring.vault)

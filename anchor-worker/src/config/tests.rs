@@ -82,6 +82,22 @@ fn keys_go_where_nobody_else_can_be_the_server() {
 }
 
 #[test]
+fn numbers_are_told_to_this_machine_alone_and_only_if_asked_for() {
+    assert!(parse(GOOD).unwrap().metrics.is_none());
+    let of = |listen: &str| parse(&format!("{GOOD}[metrics]\n{listen}\n"));
+    let listen = |text| of(text).unwrap().metrics.unwrap().listen.to_string();
+    assert_eq!(listen(""), "127.0.0.1:9187");
+    assert_eq!(listen("listen = \"[::1]:1\""), "[::1]:1");
+    for elsewhere in ["0.0.0.0:9187", "[::]:9187", "192.0.2.1:9187", "127.0.0.1:0"] {
+        let found = mistakes(&format!("{GOOD}[metrics]\nlisten = \"{elsewhere}\"\n"));
+        assert!(
+            found[0].starts_with("line 11, column 1: [metrics] listen: must be a loopback address"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place() {
     let text = r#"
 [database]
