@@ -179,3 +179,7 @@ CREATE POLICY keeper_changes ON identity.keyring     FOR UPDATE TO identity_keep
 CREATE POLICY keeper_reads   ON identity.key_history FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.key_history FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY worker_reads   ON identity.key_history FOR SELECT TO identity_worker, identity_auditor USING (true);
+ALTER TABLE identity.key_wrappings ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.key_wrappings FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.key_wrappings FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY worker_reads   ON identity.key_wrappings FOR SELECT TO identity_worker USING (true);
