@@ -17,6 +17,20 @@ CREATE TABLE identity.keyring (
 CREATE UNIQUE INDEX keyring_one_active ON identity.keyring (kind) WHERE state = 'active';
 SELECT pg_catalog.pg_extension_config_dump('identity.keyring', '');
 
+-- How keys were wrapped before: a worker's login can replace a wrapping, by one that nothing unwraps too; whatever it does, the earlier ones stay.
+-- Trust: none of it is believed; what one unwraps to is told by the check value.
+CREATE TABLE identity.key_wrappings (
+    kind        text        NOT NULL,
+    version     int         NOT NULL,
+    digest      bytea       NOT NULL,
+    provider    text        NOT NULL,
+    kek_uri     text        NOT NULL,
+    wrapped     bytea       NOT NULL,
+    replaced_at timestamptz NOT NULL,
+    PRIMARY KEY (kind, version, digest)
+);
+SELECT pg_catalog.pg_extension_config_dump('identity.key_wrappings', '');
+
 -- What became of keys, one row an event; its digest is the event_digest of the access row with the same access_id. No event of a development key.
 -- Trust: a record to read; verification compares it with the chain, and the keyring with it.
 CREATE TABLE identity.key_history (

@@ -37,3 +37,7 @@ ALTER TABLE identity.keyring ENABLE ALWAYS TRIGGER forward_only;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON identity.key_history
     FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();
 ALTER TABLE identity.key_history ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON identity.key_wrappings
+    FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();
+ALTER TABLE identity.key_wrappings ENABLE ALWAYS TRIGGER append_only;

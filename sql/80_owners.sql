@@ -126,6 +126,7 @@ ALTER FUNCTION identity._retention_policy_recorded()                      OWNER 
 
 -- Keys from a key service. The view reads as the keeper, who sees every row.
 ALTER TABLE identity.key_history                                          OWNER TO identity_owner;
+ALTER TABLE identity.key_wrappings                                        OWNER TO identity_owner;
 ALTER VIEW identity.key_rotations                                         OWNER TO identity_keeper;
 ALTER FUNCTION identity.key_challenge()                                   OWNER TO identity_keeper;
 ALTER FUNCTION identity.key_load(text, int, bytea)                        OWNER TO identity_keeper;

@@ -203,3 +203,7 @@ CREATE POLICY keeper_adds    ON identity.outbox_deliveries FOR INSERT TO identit
 CREATE POLICY keeper_changes ON identity.outbox_deliveries FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY watch_reads    ON identity.outbox_channels   FOR SELECT TO identity_worker, identity_auditor USING (true);
 CREATE POLICY watch_reads    ON identity.outbox_deliveries FOR SELECT TO identity_worker, identity_auditor USING (true);
+ALTER TABLE identity.key_wrappings ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.key_wrappings FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.key_wrappings FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY worker_reads   ON identity.key_wrappings FOR SELECT TO identity_worker USING (true);

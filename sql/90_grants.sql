@@ -163,7 +163,8 @@ GRANT SELECT, INSERT ON identity.retention_policy_changes TO identity_keeper;
 -- Keys from a key service: the worker brings them and rotates them. What is wrapped is the worker's alone to see.
 GRANT UPDATE (state, provider, kek_uri, wrapped, retired_at) ON identity.keyring TO identity_keeper;
 GRANT SELECT, INSERT ON identity.key_history TO identity_keeper;
-GRANT SELECT ON identity.keyring, identity.installation TO identity_worker;
+GRANT SELECT, INSERT ON identity.key_wrappings TO identity_keeper;
+GRANT SELECT ON identity.keyring, identity.key_wrappings, identity.installation TO identity_worker;
 GRANT SELECT (kind, version, state, provider, kek_uri, check_value, created_at, retired_at, enrolled_by) ON identity.keyring TO identity_auditor;
 GRANT SELECT ON identity.key_history, identity.key_rotations TO identity_worker, identity_auditor;
 GRANT EXECUTE ON FUNCTION identity.key_challenge(),

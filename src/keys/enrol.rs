@@ -65,7 +65,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
             }
             match ring.key(wanted.kind, wanted.version) {
                 None => enrol(&call, &ring, &wanted, now),
-                Some(key) if !rewrap(&mut call, key, &wanted, keys.is_some()) => return,
+                Some(key) if !rewrap(&mut call, key, &wanted, keys.is_some(), now) => return,
                 Some(_) => {}
             }
             if let Some(keys) = keys {
@@ -141,12 +141,15 @@ fn enrol(call: &Call, ring: &Ring, wanted: &Wanted<'_>, now: i64) {
 }
 
 /// False if it is already so.
-fn rewrap(call: &mut Call, key: &Key, wanted: &Wanted<'_>, unlocked: bool) -> bool {
+fn rewrap(call: &mut Call, key: &Key, wanted: &Wanted<'_>, unlocked: bool, now: i64) -> bool {
     if key.check_value != wanted.check_value || key.state == KeyState::Retired {
         call.refuse(Reason::BadArgument);
     }
     call.shape.kind = AccessorKind::KeyRewrap;
-    let changed = ring::rewrap(key, wanted.provider, wanted.kek_uri, wanted.wrapped);
+    let changed = ring::rewrap(key, wanted.provider, wanted.kek_uri, wanted.wrapped, now);
+    if changed && !ring::has_room_for(key, wanted.wrapped) {
+        call.refuse(Reason::TooMany);
+    }
     // Nothing would ever say so on the chain, and the keyring would not be what was recorded of it any more.
     let mut name = [bind(key.kind.as_str()), bind(key.version)];
     if changed && !unlocked && RECORDED.run(&mut name).get(0, 1) != Some(false) {

@@ -31,6 +31,26 @@ static REWRAP: Statement = Statement::write(
         pg_sys::BYTEAOID,
     ],
 );
+/// What is about to be replaced, unless it was kept before.
+static KEEP: Statement = Statement::write(
+    c"INSERT INTO identity.key_wrappings (kind, version, digest, provider, kek_uri, wrapped, replaced_at)
+      SELECT k.kind, k.version, pg_catalog.sha256(k.wrapped), k.provider, k.kek_uri, k.wrapped, $5
+        FROM identity.keyring k WHERE k.kind = $1 AND k.version = $2 AND (k.kek_uri, k.wrapped) IS DISTINCT FROM ($3, $4)
+      ON CONFLICT DO NOTHING",
+    &[
+        pg_sys::TEXTOID,
+        pg_sys::INT4OID,
+        pg_sys::TEXTOID,
+        pg_sys::BYTEAOID,
+        pg_sys::TIMESTAMPTZOID,
+    ],
+);
+/// A write, so that it sees what this call has put there.
+static KEPT: Statement = Statement::write(
+    c"SELECT pg_catalog.count(*), COALESCE(pg_catalog.bool_or(w.digest = pg_catalog.sha256($3)), false)
+        FROM identity.key_wrappings w WHERE w.kind = $1 AND w.version = $2",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::BYTEAOID],
+);
 static MOVE: Statement = Statement::write(
     c"UPDATE identity.keyring SET state = $3, retired_at = $4 WHERE kind = $1 AND version = $2",
     &[
@@ -138,8 +158,24 @@ pub fn add(key: &Enrolment<'_>) {
     ]);
 }
 
-/// The same key, wrapped by another key of the service or by another service; false if it is so already.
-pub fn rewrap(key: &Key, provider: &str, kek_uri: &str, wrapped: &[u8]) -> bool {
+/// How many earlier wrappings of a key there can be. More could hide the one that unwraps from whoever tries them all.
+const MOST_KEPT: i64 = 100;
+
+/// Whether a key may have this wrapping: one that it had before it may always have again.
+pub fn has_room_for(key: &Key, wrapped: &[u8]) -> bool {
+    let rows = KEPT.run(&mut [bind(key.kind.as_str()), bind(key.version), bind(wrapped)]);
+    rows.get::<i64>(0, 1).is_some_and(|kept| kept <= MOST_KEPT) || rows.get(0, 2) == Some(true)
+}
+
+/// The same key, wrapped by another key of the service or by another service; false if it is so already. The wrapping before is kept.
+pub fn rewrap(key: &Key, provider: &str, kek_uri: &str, wrapped: &[u8], now: i64) -> bool {
+    KEEP.run(&mut [
+        bind(key.kind.as_str()),
+        bind(key.version),
+        bind(kek_uri),
+        bind(wrapped),
+        Some(pg_sys::Datum::from(now)),
+    ]);
     let changed = REWRAP.run(&mut [
         bind(key.kind.as_str()),
         bind(key.version),

@@ -12,7 +12,7 @@ static UNGUARDED: Statement = Statement::read(
           UNION ALL
           SELECT ('identity.' || t.name)::pg_catalog.regclass::pg_catalog.oid, t.append_only
             FROM (VALUES ('purpose_versions', true), ('purpose_definitions', true), ('purpose_revocations', true), ('subjects', false),
-                         ('installation', false), ('settings_history', true), ('keyring', true), ('key_history', true), ('caller_revocations', true),
+                         ('installation', false), ('settings_history', true), ('keyring', true), ('key_history', true), ('key_wrappings', true), ('caller_revocations', true),
                          ('erasure_requests', true), ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),

@@ -15,6 +15,7 @@ POLICY_TABLES = {  # no subject is named there
     "keyring",
     "key_history",
     "key_rotations",
+    "key_wrappings",
     "consent_versions",
     "caller_revocations",
     "volume_notices",
@@ -36,6 +37,7 @@ KEYS = {  # which keys there are, wrapped, and what became of them: the worker h
     "installation": {"identity_worker"},
     "keyring": {"identity_worker", "identity_auditor"},
     "key_history": {"identity_worker", "identity_auditor"},
+    "key_wrappings": {"identity_worker"},
     "key_rotations": {"identity_worker", "identity_auditor"},
 }
 

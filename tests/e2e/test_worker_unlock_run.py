@@ -99,7 +99,7 @@ def test_it_unlocks_and_anchors_and_unlocks_again_after_every_restart(setting):
             read(gateway, subject)
     setting.sql("SELECT identity.key_wipe_all()")
     wait_until(setting.unlocked, "it to unlock after a wipe", SECONDS)
-    assert worker.process.poll() is None and not worker.events("refused")
+    assert worker.stop() == 0 and not worker.events("refused")
     assert setting.recorded() == list(setting.notes())
     # No key and no secret was ever told.
     said = setting.logs()
@@ -257,10 +257,62 @@ def test_the_name_of_a_key_file_does_not_depend_on_where_the_worker_was_started(
     assert setting.sql("SELECT DISTINCT kek_uri FROM identity.keyring") == [{"kek_uri": f"file:{setting.directory}/kek.key"}]
 
 
-def test_a_keyring_without_end_is_no_keyring(setting):
+def test_a_keyring_that_hardly_ends_is_no_keyring(setting):
     """A superuser's view in its place: whoever reads it to its end needs all the memory that there is."""
     setting.once()
     setting.sql("ALTER TABLE identity.keyring RENAME TO keyring_kept")
-    setting.sql("CREATE VIEW identity.keyring AS SELECT k.* FROM identity.keyring_kept k, generate_series(1, 1000000000)")
+    setting.sql("CREATE VIEW identity.keyring AS SELECT k.* FROM identity.keyring_kept k, generate_series(1, 100000)")
     setting.sql("GRANT SELECT ON identity.keyring TO identity_worker")
     assert "the database's keyring is not what the extension writes" in setting.once(1)
+
+
+# -- wrappings that were replaced ----------------------------------------------------
+
+KEYRING = "SELECT kind, version, check_value, wrapped, kek_uri FROM identity.keyring ORDER BY kind"
+WRAP = "SELECT identity.key_enrol(%s, %s, %s, %s, %s)"
+
+
+def alarms(said: str) -> int:
+    return said.count('"event":"keyring"')
+
+
+def test_a_worker_that_replaces_the_wrapped_keys_takes_none_away(setting):
+    setting.once()
+    before = setting.sql(KEYRING)
+    uris = ["file:/elsewhere", "aws:arn", "vault:x", before[3]["kek_uri"]]
+    with setting.cluster.connect("t_daemon") as worker:
+        for key, uri in zip(before, uris, strict=True):
+            worker.execute(WRAP, (key["kind"], key["version"], b"\0", uri, key["check_value"]))
+    assert {bytes(key["wrapped"]) for key in setting.sql(KEYRING)} == {b"\0"}, "the attack: nothing unwraps any of them"
+    setting.sql("SELECT identity.key_wipe_all()")
+    said = setting.once()
+    assert setting.unlocked() and alarms(said) == 4 and "anchor-worker rewrap" in said
+    done = setting.command("rewrap")
+    assert done.returncode == 0 and done.stdout.startswith("4 keys are wrapped anew"), done.stderr
+    setting.sql("SELECT identity.key_wipe_all()")
+    assert alarms(setting.once()) == 0 and setting.unlocked()
+    with setting.cluster.connect("t_daemon") as worker:
+        assert [row for row in worker.execute("SELECT * FROM identity.ledger_verify(true)").fetchall() if not row[1]] == []
+    with pytest.raises(psycopg.Error, match="append-only"):
+        setting.sql("DELETE FROM identity.key_wrappings")
+
+
+def test_a_flood_of_wrappings_hides_none(setting):
+    setting.once()
+    (dek,) = [key for key in setting.sql(KEYRING) if key["kind"] == "dek"]
+    of = ("dek", 1), ("file:/elsewhere", dek["check_value"])
+    with setting.cluster.connect("t_daemon") as worker:
+        taken = 0
+        with pytest.raises(psycopg.Error, match="too many"):
+            for number in range(300):
+                worker.execute(WRAP, (*of[0], number.to_bytes(2), *of[1]))
+                taken += 1
+    assert taken == 100
+    setting.sql("SELECT identity.key_wipe_all()")
+    assert alarms(setting.once()) == 1 and setting.unlocked()
+    # What it had before it may always have again; nothing new.
+    done = setting.command("rewrap")
+    assert done.returncode == 2 and "too_many" in done.stderr
+    assert [key for key in setting.sql(KEYRING) if key["kind"] == "dek"] == [dek]
+    setting.sql("SELECT identity.key_wipe_all()")
+    assert alarms(setting.once()) == 0 and setting.unlocked()

@@ -1,6 +1,7 @@
 //! What we ask the database about its keys, and tell it.
 
 use identity_core::key::KeyKind;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::refusal::refusal;
@@ -21,6 +22,11 @@ const MISSING: &str = "
       JOIN identity.key_status() s ON s.kind OPERATOR(pg_catalog.=) k.kind AND s.version OPERATOR(pg_catalog.=) k.version
      WHERE k.state OPERATOR(pg_catalog.<>) 'retired' AND (NOT s.loaded OR s.state OPERATOR(pg_catalog.=) 'locked')
      ORDER BY k.kind, k.version";
+/// How a key was wrapped before, by a service.
+const EARLIER: &str = "
+    SELECT w.kind, w.version, w.provider, w.wrapped, $3::pg_catalog.bytea, w.kek_uri FROM identity.key_wrappings w
+     WHERE w.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text AND w.version OPERATOR(pg_catalog.=) $2::pg_catalog.int4
+     ORDER BY w.replaced_at DESC, w.digest";
 const NEXT_VERSION: &str = "
     SELECT COALESCE(pg_catalog.max(k.version), 0) OPERATOR(pg_catalog.+) 1 FROM identity.keyring k
      WHERE k.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text";
@@ -122,6 +128,20 @@ pub(super) async fn next_version(database: &Client, kind: KeyKind) -> Result<u32
     version
         .and_then(|version| version.try_into().ok())
         .ok_or_else(|| strange("keyring"))
+}
+
+/// The earlier wrappings of a key with their URIs, the newest first. The server keeps some hundred at most.
+pub(super) async fn earlier(
+    database: &Client,
+    entry: &Entry,
+) -> Result<Vec<(Entry, String)>, Trouble> {
+    let (kind, version) = (entry.kind.as_str(), number(entry.version)?);
+    let name: [&(dyn ToSql + Sync); 3] = [&kind, &version, &entry.check_value];
+    let rows = rows::at_most(MAX_ENTRIES, database, EARLIER, &name).await;
+    let rows = rows.map_err(refusal)?;
+    let one = |row: &Row| Some((Entry::of(row)?, row.try_get(5).ok()?));
+    let entries = rows.and_then(|rows| rows.iter().map(one).collect());
+    entries.ok_or_else(|| strange("keyring"))
 }
 
 /// The version that waits for its rotation.

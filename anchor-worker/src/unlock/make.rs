@@ -84,12 +84,28 @@ impl Unlocker {
         entry: &Entry,
         installation: [u8; 16],
     ) -> Result<(), Trouble> {
-        // The right key, before its only wrapping is replaced.
-        self.unwrapped(entry, installation).await?;
+        let (kind, version, check_value) = (entry.kind, entry.version, &entry.check_value);
+        // The right key, before its wrapping is replaced.
+        let earlier;
+        let whole = match self.unwrapped_from(entry, installation).await {
+            Ok(_) => entry,
+            Err(trouble) if trouble.kind.passes() => return Err(trouble),
+            Err(trouble) => {
+                let found = self
+                    .unwrapped_earlier(database, entry, installation)
+                    .await?;
+                let (_, found, uri) = found.ok_or(trouble)?;
+                earlier = found;
+                // It is back whatever becomes of the rest: a key that had too many wrappings gets no new one.
+                keyring::enrol(database, kind, version, &earlier.wrapped, &uri, check_value)
+                    .await?;
+                &earlier
+            }
+        };
         let of = entry.context(installation);
-        let wrapped = self.kek.rewrap(&entry.wrapped, &of).await?;
-        let (kind, version, uri) = (entry.kind, entry.version, self.kek.uri());
-        keyring::enrol(database, kind, version, &wrapped, &uri, &entry.check_value).await
+        let wrapped = self.kek.rewrap(&whole.wrapped, &of).await?;
+        let uri = self.kek.uri();
+        keyring::enrol(database, kind, version, &wrapped, &uri, check_value).await
     }
 
     /// A database that has no keys gets its first ones. A log without its keyring is refused by the database itself.
@@ -99,11 +115,11 @@ impl Unlocker {
         installation: [u8; 16],
         entries: &[Entry],
     ) -> Result<(), Trouble> {
-        entries.iter().try_for_each(|entry| self.own(entry))?;
         for kind in KeyKind::ALL {
             if entries.iter().any(|entry| entry.kind == *kind) {
                 continue;
             }
+            entries.iter().try_for_each(|entry| self.own(entry))?;
             if keyring::next_version(database, *kind).await? == 1 {
                 self.make(database, installation, *kind, 1).await?;
             }

@@ -19,6 +19,7 @@ use identity_core::key::{KeyKind, is_key};
 use identity_core::sealing::{KeyLoad, SealingSecret, seal_key};
 use serde::Deserialize;
 use tokio_postgres::Client;
+use tracing::error;
 use zeroize::Zeroizing;
 
 use crate::kek::Kek;
@@ -109,7 +110,7 @@ impl Unlocker {
         }
         let mut carried = Vec::new();
         for entry in &missing {
-            carried.push(self.unwrapped(entry, installation).await?);
+            carried.push(self.unwrapped(database, entry, installation).await?);
         }
         let challenge = keyring::challenge(database).await?;
         // Only now: what was replaced meanwhile, and put back, is not what it was.
@@ -147,7 +148,58 @@ impl Unlocker {
         Err(Trouble::new(Kind::Configuration, text))
     }
 
-    async fn unwrapped(&self, entry: &Entry, installation: [u8; 16]) -> Result<Carried, Trouble> {
+    /// The key, from its wrapping or, if that is none of it, from one that it had before.
+    async fn unwrapped(
+        &self,
+        database: &Client,
+        entry: &Entry,
+        installation: [u8; 16],
+    ) -> Result<Carried, Trouble> {
+        let trouble = match self.unwrapped_from(entry, installation).await {
+            Err(trouble) if !trouble.kind.passes() => trouble,
+            unwrapped => return unwrapped,
+        };
+        match self
+            .unwrapped_earlier(database, entry, installation)
+            .await?
+        {
+            Some((carried, ..)) => Ok(carried),
+            None => Err(trouble),
+        }
+    }
+
+    /// The first of the earlier wrappings that is one of this key, with its URI.
+    async fn unwrapped_earlier(
+        &self,
+        database: &Client,
+        entry: &Entry,
+        installation: [u8; 16],
+    ) -> Result<Option<(Carried, Entry, String)>, Trouble> {
+        for (earlier, uri) in keyring::earlier(database, entry).await? {
+            match self.unwrapped_from(&earlier, installation).await {
+                Ok(carried) => {
+                    error!(
+                        event = "keyring",
+                        alarm = true,
+                        kind = entry.kind.as_str(),
+                        version = entry.version,
+                        "what the keyring has for this key is not the key, and what it had before is: somebody replaced it; `anchor-worker rewrap` mends it"
+                    );
+                    return Ok(Some((carried, earlier, uri)));
+                }
+                // A service that is away now may unwrap it later.
+                Err(trouble) if trouble.kind.passes() => return Err(trouble),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    async fn unwrapped_from(
+        &self,
+        entry: &Entry,
+        installation: [u8; 16],
+    ) -> Result<Carried, Trouble> {
         let (kind, version) = (entry.kind, entry.version);
         self.own(entry)?;
         let key = self
