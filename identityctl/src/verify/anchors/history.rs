@@ -112,9 +112,8 @@ impl History {
                 let detail = format!("{detail}; the log grew from both");
                 report.note("order", &detail);
             } else {
-                let detail = format!(
-                    "{detail}; whether the log grew from both, only its database shows"
-                );
+                let detail =
+                    format!("{detail}; whether the log grew from both, only its database shows");
                 report.unchecked("order", &detail);
             }
         }
