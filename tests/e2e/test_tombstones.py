@@ -172,11 +172,12 @@ def test_an_erasure_that_is_rolled_back_gives_its_tombstone_to_nobody(own, worke
 
 def test_biometrics_that_are_collected_anew_are_others(own):
     subject, at = collected(own)
-    biometric.erase(own, subject)
+    erased = biometric.erase(own, subject)
     with own.gateway() as gateway:
         biometric.attach(gateway, subject)
     now = biometric.collected(own, subject)
-    old = [tombstone.of_biometrics(own, subject, at)]
+    assert now["biometric_collected_at"] != at
+    old = [hash_ for _, hash_ in kept(own, int(erased["access_id"]))]
     assert tombstone.find(own, old) == set()
     assert tombstone.erase(own, old)["biometrics"] == 0
     assert biometric.collected(own, subject) == now

@@ -78,7 +78,8 @@ impl Database {
             all.extend(back);
         }
         if !erase {
-            return Ok(tell(&all, report));
+            tell(&all, report);
+            return Ok(());
         }
         let mut left = Back::new();
         for hashes in &lists.hashes {
@@ -87,7 +88,8 @@ impl Database {
         for (candidate, kind) in all.difference(&left) {
             report.note("erased", &format!("{} {candidate}: again", whose(kind)));
         }
-        Ok(tell(&left, report))
+        tell(&left, report);
+        Ok(())
     }
 
     async fn find(&self, hashes: &[Vec<u8>]) -> Result<Back, Failure> {
