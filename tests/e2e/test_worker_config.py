@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from tlog import Signer
 from worker import BARE, PROGRAM, Anchoring, grow
 
 
@@ -30,10 +31,23 @@ def test_a_good_configuration_reaches_everything(anchoring):
     grow(anchoring.vault)
     anchoring.once()
     lines = checked(anchoring, 0)
-    assert [line.split(": ")[1] for line in lines] == ["ok"] * 5
+    assert [line.split(": ")[1] for line in lines] == ["ok"] * 6
     origin = anchoring.opened(anchoring.notes()[max(anchoring.notes())]).origin
     assert any(line.startswith(f"signer: ok: anchors are verified with {origin}+") for line in lines)
     assert any("NOT immutable" in line for line in lines)
+
+
+def test_whose_signatures_declare_an_incarnation_is_looked_at(anchoring, tmp_path):
+    parties = tmp_path / "parties"
+    anchoring.configure(anchoring.text() + f'[incarnations]\nparties = "{parties}"\n')
+    assert any(line.startswith("incarnations: NOT OK") and "cannot be read" in line for line in checked(anchoring, 2))
+    operator, counsel = Signer("operator.example", b"\x01" * 32), Signer("counsel.example", b"\x02" * 32)
+    for text in ("", f"operator {operator.vkey}\n", f"operator {operator.vkey}\ncounsel {operator.vkey}\n"):
+        parties.write_text(text)
+        assert any("each with a verifier key of its own" in line for line in checked(anchoring, 2)), text
+        assert anchoring.command("once").returncode == 2, "a worker that does not know whom to believe does not start"
+    parties.write_text(f"operator {operator.vkey}\ncounsel {counsel.vkey}\n")
+    assert f"incarnations: ok: declared by operator {operator.vkey} and counsel {counsel.vkey}" in checked(anchoring, 0)
 
 
 def test_every_mistake_is_explained_with_its_line(anchoring):

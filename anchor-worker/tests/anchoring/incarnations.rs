@@ -128,7 +128,8 @@ fn no_database_declares_itself() {
 
 #[test]
 fn it_takes_both_parties() {
-    let attempts: [(&str, fn(&Pair, &Declaration) -> String); 6] = [
+    type Attempt = fn(&Pair, &Declaration) -> String;
+    let attempts: [(&str, Attempt); 6] = [
         ("unsigned", |_, declaration| declaration.text()),
         ("the operator alone", |pair, declaration| {
             note(&pair.keys[0], &declaration.text(), "operator.example")
@@ -189,7 +190,8 @@ fn the_workers_own_key_is_no_party() {
 
 #[test]
 fn a_declaration_is_of_one_log_one_number_and_one_end() {
-    let changes: [(&str, fn(&mut Declaration)); 5] = [
+    type Change = fn(&mut Declaration);
+    let changes: [(&str, Change); 5] = [
         ("another log", |it| it.log = ORIGIN.replace("8000", "9000")),
         ("the next one", |it| it.incarnation = 3),
         ("an earlier end", |it| it.last.size = 7),
