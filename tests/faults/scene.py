@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psycopg
@@ -131,8 +132,9 @@ class Scene:
         return "".join(running.log.read_text() for running in self.started)
 
     def rest(self) -> None:
-        """No fault is due, and no worker runs."""
+        """No fault is due, nothing is on its way, and no worker runs."""
         self.switch.clear()
+        time.sleep(max(0.0, self.switch.until - time.monotonic()))
         for running in self.started:
             if running.process.poll() is None:
                 running.kill()
