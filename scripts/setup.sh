@@ -202,9 +202,32 @@ make_venv() {
   printf '%s\n' "$wanted" >"$venv/installed"
 }
 
+# The list of packages may be missing, or old.
+download() { apt-get -q download "$1" || { apt_get update && apt-get -q download "$1"; }; }
+
+# Prometheus and its promtool, which the tests ask whether what we tell is what they understand. Only unpacked: an installed package would start and listen.
+unpack_prometheus() {
+  local tools=$TARGET/tools log work
+  if [ -x "$tools/prometheus/usr/bin/promtool" ]; then return; fi
+  have apt-get || die "this is not Debian or Ubuntu, so Prometheus cannot be had" "put prometheus and promtool into $tools/prometheus/usr/bin yourself"
+  say "unpacking Prometheus in ${tools#"$ROOT"/}"
+  log=$(mktemp) work=$(mktemp -d)
+  mkdir -p "$tools"
+  if ! (cd "$work" && download prometheus && dpkg -x ./prometheus_*.deb unpacked) >"$log" 2>&1; then
+    tail -n 10 "$log" >&2
+    die "could not download Prometheus; the log is $log"
+  fi
+  rm -rf "$tools/prometheus"
+  mv "$work/unpacked" "$tools/prometheus"
+  rm -rf "$work" "$log"
+}
+
 [ "$(uname -s)" = Linux ] || die "this runs on Linux only (tried on Debian 12); this is $(uname -s)" \
   "needed: Rust $NEEDED_RUST, PostgreSQL ${SUPPORTED_MAJORS// /, } with headers, clang and libclang, a C compiler"
 check_rust
 find_missing
 [ ${#missing[@]} -eq 0 ] || install_missing
-if [ "$mode" = check ]; then make_venv; fi
+if [ "$mode" = check ]; then
+  make_venv
+  unpack_prometheus
+fi

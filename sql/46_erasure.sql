@@ -1,4 +1,5 @@
--- Who is to be erased, and who was: one row a request, and one for each subject that a sweep erased without anybody having asked. Rows stay for good:
+-- Who is to be erased, and who was: one row a request, and one for each subject that was erased without anybody having asked: by a sweep,
+-- or because it was erased before and came back with a backup. Rows stay for good:
 -- they hold no personal data, and are what verification compares erased subjects and the chain with. `authorised`, `held` and `refused` are the legal
 -- tier's. `forgotten` says how many rows of which application tables went along. Trust: whoever can write here can hide that a request is late, or claim
 -- a scrub that did not happen; the digests of request and erasure are on the chain, those of a scrub are not.
@@ -7,7 +8,7 @@
 CREATE TABLE identity.erasure_requests (
     request_id         uuid        NOT NULL PRIMARY KEY,
     candidate_id       uuid        NOT NULL,
-    reason             text COLLATE "C" NOT NULL CHECK (reason IN ('rtbf_request', 'consent_withdrawn', 'candidate_request', 'retention_expired')),
+    reason             text COLLATE "C" NOT NULL CHECK (reason IN ('rtbf_request', 'consent_withdrawn', 'candidate_request', 'retention_expired', 'restored')),
     state              text COLLATE "C" NOT NULL CHECK (state IN ('requested', 'authorised', 'held', 'done', 'refused')),
     requested_at       timestamptz NOT NULL,
     requested_by       name        NOT NULL,

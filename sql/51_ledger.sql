@@ -75,6 +75,22 @@ CREATE TABLE identity.anchor_commits (
 CREATE INDEX anchor_commits_size ON identity.anchor_commits (tree_size);
 SELECT pg_catalog.pg_extension_config_dump('identity.anchor_commits', '');
 
+-- How often the log became shorter than what was anchored of it, and went on under another name because both parties had signed that it may.
+-- `declaration` is the signed note.
+CREATE TABLE identity.ledger_incarnations (
+    incarnation bigint      NOT NULL PRIMARY KEY,
+    access_id   bigint      NOT NULL UNIQUE,
+    kept_size   bigint      NOT NULL,
+    kept_root   bytea       NOT NULL,
+    last_size   bigint      NOT NULL,
+    last_root   bytea       NOT NULL,
+    written_at  timestamptz NOT NULL,
+    reason      text        NOT NULL,
+    declaration text        NOT NULL,
+    declared_at timestamptz NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('identity.ledger_incarnations', '');
+
 -- Months of the log that were dropped because their time was over: sealed, anchored, and recorded under this access_id.
 CREATE TABLE identity.ledger_expired (
     partition  text COLLATE "C" NOT NULL PRIMARY KEY,

@@ -53,3 +53,7 @@ ALTER TABLE identity.anchor_commits ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON identity.ledger_expired
     FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();
 ALTER TABLE identity.ledger_expired ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON identity.ledger_incarnations
+    FOR EACH STATEMENT EXECUTE FUNCTION identity._append_only();
+ALTER TABLE identity.ledger_incarnations ENABLE ALWAYS TRIGGER append_only;

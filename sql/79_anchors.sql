@@ -7,3 +7,8 @@ AS 'MODULE_PATHNAME', 'anchor_record';
 CREATE FUNCTION identity._seal_occasions() RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', '_seal_occasions';
+
+-- The log goes on although it is shorter than what was anchored, because both parties have signed that it may.
+CREATE FUNCTION identity.incarnation_declare(document text) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'incarnation_declare';

@@ -35,3 +35,8 @@ AS 'MODULE_PATHNAME', 'consent_sweep';
 CREATE FUNCTION identity.biometric_sweep(max_subjects int DEFAULT 1000, dry_run boolean DEFAULT false) RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', 'biometric_sweep';
+
+-- What a worker has to do of this night, by the server's clock: sweeps that are not over, and whether a scrub is due.
+CREATE FUNCTION identity._night_due() RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', '_night_due';

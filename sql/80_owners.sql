@@ -27,6 +27,7 @@ ALTER TABLE identity.ledger_leaves            OWNER TO identity_owner;
 ALTER TABLE identity.ledger_nodes             OWNER TO identity_owner;
 ALTER TABLE identity.anchor_commits           OWNER TO identity_owner;
 ALTER TABLE identity.ledger_expired           OWNER TO identity_owner;
+ALTER TABLE identity.ledger_incarnations      OWNER TO identity_owner;
 
 -- reader: returns PII, sees by the caller's zone. keeper: returns none, sees every row.
 ALTER FUNCTION identity.pii_resolve(uuid, text, text[], text)             OWNER TO identity_reader;
@@ -80,6 +81,7 @@ ALTER FUNCTION identity.ledger_seal_salts(bigint[], int)                  OWNER 
 ALTER FUNCTION identity.ledger_expire()                                   OWNER TO identity_keeper;
 ALTER FUNCTION identity.anchor_record(text, text, text, timestamptz)      OWNER TO identity_keeper;
 ALTER FUNCTION identity._seal_occasions()                                 OWNER TO identity_keeper;
+ALTER FUNCTION identity.incarnation_declare(text)                         OWNER TO identity_keeper;
 
 -- Registered tables of applications: cleaned as their owners.
 ALTER TABLE identity.forget_tables                                        OWNER TO identity_owner;
@@ -105,6 +107,7 @@ ALTER TABLE identity.sweep_progress                                       OWNER 
 ALTER FUNCTION identity.retention_sweep(int, boolean)                     OWNER TO identity_keeper;
 ALTER FUNCTION identity.consent_sweep(int, boolean)                       OWNER TO identity_keeper;
 ALTER FUNCTION identity.biometric_sweep(int, boolean)                     OWNER TO identity_keeper;
+ALTER FUNCTION identity._night_due()                                      OWNER TO identity_keeper;
 
 -- Biometrics. The view reads as the keeper, who sees every row.
 ALTER TABLE identity.biometric_history                                    OWNER TO identity_owner;
@@ -129,3 +132,17 @@ ALTER FUNCTION identity.key_load(text, int, bytea)                        OWNER 
 ALTER FUNCTION identity.key_enrol(text, int, bytea, text, bytea)          OWNER TO identity_keeper;
 ALTER FUNCTION identity.key_rotate(text, text, text)                      OWNER TO identity_keeper;
 ALTER FUNCTION identity.reencrypt(int)                                    OWNER TO identity_keeper;
+
+-- Tombstones.
+ALTER TABLE identity.tombstones                                           OWNER TO identity_owner;
+ALTER FUNCTION identity.tombstones(bigint, bigint)                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.restored_subjects(bytea[])                        OWNER TO identity_keeper;
+ALTER FUNCTION identity.restored_erase(bytea[])                           OWNER TO identity_keeper;
+-- The outbox.
+ALTER TABLE identity.outbox_channels                                      OWNER TO identity_owner;
+ALTER TABLE identity.outbox_deliveries                                    OWNER TO identity_owner;
+ALTER FUNCTION identity.outbox_serve(text[])                              OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_take(text, int)                            OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_delivered(text, bigint[])                  OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_failed(text, bigint[], text, int)          OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_retry(text, bigint)                        OWNER TO identity_keeper;

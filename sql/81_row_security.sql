@@ -111,6 +111,12 @@ CREATE POLICY keeper_adds  ON identity.anchor_commits FOR INSERT TO identity_kee
 CREATE POLICY keeper_reads ON identity.ledger_expired FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds  ON identity.ledger_expired FOR INSERT TO identity_keeper WITH CHECK (true);
 
+-- That the log became shorter once is for everybody who checks it.
+ALTER TABLE identity.ledger_incarnations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads  ON identity.ledger_incarnations FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds   ON identity.ledger_incarnations FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY watch_reads   ON identity.ledger_incarnations FOR SELECT TO identity_worker, identity_auditor, identity_legal USING (true);
+
 -- Which tables are cleaned names no subject: the DBA and who checks see it.
 ALTER TABLE identity.forget_tables  ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.forget_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -179,3 +185,21 @@ CREATE POLICY keeper_changes ON identity.keyring     FOR UPDATE TO identity_keep
 CREATE POLICY keeper_reads   ON identity.key_history FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.key_history FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY worker_reads   ON identity.key_history FOR SELECT TO identity_worker, identity_auditor USING (true);
+
+-- Tombstones tell nothing to whoever has no key, but when and how many: the worker's function answers for them.
+ALTER TABLE identity.tombstones ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.tombstones FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.tombstones FOR INSERT TO identity_keeper WITH CHECK (true);
+-- The outbox names no subject. A notice is added beside its event; what became of it is the worker's to say, through the functions.
+ALTER TABLE identity.outbox_channels   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.outbox_deliveries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.notifications     FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.notifications     FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads   ON identity.outbox_channels   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.outbox_channels   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.outbox_channels   FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY keeper_reads   ON identity.outbox_deliveries FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.outbox_deliveries FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.outbox_deliveries FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY watch_reads    ON identity.outbox_channels   FOR SELECT TO identity_worker, identity_auditor USING (true);
+CREATE POLICY watch_reads    ON identity.outbox_deliveries FOR SELECT TO identity_worker, identity_auditor USING (true);

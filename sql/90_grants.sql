@@ -107,10 +107,13 @@ GRANT SELECT, INSERT, UPDATE ON identity.subject_changes, identity.change_epochs
 
 -- The ledger is read and appended to by its functions.
 GRANT SELECT, INSERT ON identity.ledger_seals, identity.ledger_heads, identity.ledger_tiles, identity.ledger_leaves, identity.ledger_nodes,
-                        identity.anchor_commits, identity.ledger_expired TO identity_keeper;
+                        identity.anchor_commits, identity.ledger_expired, identity.ledger_incarnations TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.ledger_seal(), identity.ledger_checkpoint(), identity.ledger_expire() TO identity_worker;
 -- Who brought the checkpoint out says so.
 GRANT EXECUTE ON FUNCTION identity.anchor_record(text, text, text, timestamptz), identity._seal_occasions() TO identity_worker;
+-- Who looks at the signatures declares; whoever checks the log sees that it became shorter, and who agreed.
+GRANT EXECUTE ON FUNCTION identity.incarnation_declare(text) TO identity_worker;
+GRANT SELECT ON identity.ledger_incarnations TO identity_worker, identity_auditor, identity_legal;
 -- Who proves to others, and who checks what was proven.
 GRANT EXECUTE ON FUNCTION identity.ledger_proof(bigint),
                           identity.ledger_consistency(bigint, bigint),
@@ -141,7 +144,8 @@ GRANT DELETE ON identity.subject_texts TO identity_keeper;
 
 -- Sweeps keep where they have come to; the worker has them run.
 GRANT SELECT, INSERT, UPDATE ON identity.sweep_progress TO identity_keeper;
-GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean) TO identity_worker;
+GRANT EXECUTE ON FUNCTION identity.retention_sweep(int, boolean), identity.consent_sweep(int, boolean), identity.biometric_sweep(int, boolean), identity._night_due()
+    TO identity_worker;
 
 -- Biometrics: a gateway collects, whoever answers for their end destroys. A file on the list is tried, and taken off it when it is gone.
 GRANT EXECUTE ON FUNCTION identity.biometric_attach(uuid, text, text), identity.biometric_classify(uuid, jsonb) TO identity_gateway;
@@ -167,3 +171,19 @@ GRANT EXECUTE ON FUNCTION identity.key_challenge(),
                           identity.key_enrol(text, int, bytea, text, bytea),
                           identity.key_rotate(text, text, text),
                           identity.reencrypt(int) TO identity_worker;
+
+-- The worker publishes what was erased; after a restore it has those erased again who came back.
+GRANT SELECT, INSERT ON identity.tombstones TO identity_keeper;
+GRANT EXECUTE ON FUNCTION identity.tombstones(bigint, bigint),
+                          identity.restored_subjects(bytea[]),
+                          identity.restored_erase(bytea[]) TO identity_worker;
+-- The outbox: an event adds its notice, the worker brings it and says what became of it, who checks sees that.
+GRANT SELECT, INSERT ON identity.notifications, identity.outbox_channels, identity.outbox_deliveries TO identity_keeper;
+GRANT DELETE ON identity.outbox_channels TO identity_keeper;
+GRANT UPDATE (attempts, next_at, last_error, delivered_at, dead_at) ON identity.outbox_deliveries TO identity_keeper;
+GRANT SELECT ON identity.outbox_channels, identity.outbox_deliveries TO identity_worker, identity_auditor;
+GRANT EXECUTE ON FUNCTION identity.outbox_serve(text[]),
+                          identity.outbox_take(text, int),
+                          identity.outbox_delivered(text, bigint[]),
+                          identity.outbox_failed(text, bigint[], text, int),
+                          identity.outbox_retry(text, bigint) TO identity_worker;

@@ -11,6 +11,7 @@
 //! | [`biometric`] | biometrics: collected, classified, destroyed with the file they came in |
 //! | [`consent`] | consent templates, what a subject said, where it lives |
 //! | [`erasure`] | requests, the erasure of a subject, receipts |
+//! | [`tombstone`] | what is published of erasures, and who of them came back |
 //! | [`retention`] | how long data is kept, and the sweeps that end it |
 //! | [`forget`] | tables of applications that are cleaned when a subject is erased |
 //! | [`limits`] | calls a second and subjects a day, by caller and purpose |
@@ -22,6 +23,7 @@
 //! | [`transaction`], [`subtransaction`] | the ends of transactions and savepoints; work that is undone by itself |
 //! | [`keys`] | the protected region, unlocking and wiping |
 //! | [`maintenance`], [`worker_process`] | partitions ahead, settings events, sweeps, files and scrubs in their turn; what background processes share |
+//! | [`outbox`] | what is told to the outside, and whether it arrived |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
 //! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
@@ -56,6 +58,7 @@ mod limits;
 mod log_hiding;
 mod maintenance;
 mod metrics;
+mod outbox;
 mod purpose;
 mod query;
 mod record;
@@ -69,6 +72,7 @@ mod sql_function;
 mod status;
 mod subject;
 mod subtransaction;
+mod tombstone;
 mod transaction;
 mod trigger;
 mod vertical;

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anchor_worker::store::{CHECKPOINTS, Config, Object, Store, Stored};
+use anchor_worker::store::{CHECKPOINTS, Config, Object, Store, Stored, folder};
 use anchor_worker::trouble::{Kind, Trouble};
 use serde_json::{Value, json};
 
@@ -51,10 +51,12 @@ async fn run(arguments: &[&str]) -> Result<Value, Trouble> {
             store.put(key, &body, until).await.map(stored)
         }
         ["first", key] => Ok(store.first(key).await?.map_or(Value::Null, object)),
-        ["last"] => Ok(json!(store.last_key(CHECKPOINTS, None).await?)),
-        ["last", hint] => Ok(json!(store.last_key(CHECKPOINTS, Some(hint)).await?)),
+        ["last"] => Ok(json!(store.last_key(&folder(1, CHECKPOINTS), None).await?)),
+        ["last", hint] => Ok(json!(
+            store.last_key(&folder(1, CHECKPOINTS), Some(hint)).await?
+        )),
         ["versions"] => {
-            let (mut found, mut versions) = (Vec::new(), store.versions(CHECKPOINTS));
+            let (mut found, mut versions) = (Vec::new(), store.versions(&folder(1, CHECKPOINTS)));
             while let Some(page) = versions.next().await? {
                 for entry in page {
                     let (key, version, marker) = (entry.key, entry.version_id, entry.delete_marker);

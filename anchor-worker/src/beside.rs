@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
 use crate::database::Database;
+use crate::metrics;
 use crate::task::Task;
 use crate::trouble::{Kind, Trouble};
 
@@ -35,6 +36,9 @@ pub(crate) trait Duty: Send + 'static {
     const EVENT: &'static str;
     /// What is told when a round failed.
     const FAILED: &'static str;
+    /// Whether a round is cut off once it is not our turn any more: only where it is one transaction, and its session ends with the connection
+    /// (`client_connection_check_interval`). A cancel could be caught by what runs inside.
+    const CUT_OFF: bool = false;
 
     /// One round, short enough that the worker can end soon after it is asked to. Returns when to come again; a notification comes sooner.
     fn round(
@@ -78,8 +82,15 @@ async fn session<D: Duty>(
             return Err(Trouble::new(Kind::Unreachable, text));
         }
         if task.is_due() {
-            match duty.round(database.client()).await {
-                Ok(wait) => task.done(wait),
+            let Some(done) = round(duty, &database, turn).await else {
+                database.abandon();
+                return Ok(());
+            };
+            match done {
+                Ok(wait) => {
+                    metrics::done(D::EVENT);
+                    task.done(wait);
+                }
                 Err(trouble) => {
                     task.failed(trouble.kind);
                     trouble.report(D::EVENT, D::FAILED);
@@ -94,6 +105,21 @@ async fn session<D: Duty>(
     }
     database.close().await;
     Ok(())
+}
+
+/// One round; `None` if it was cut off.
+async fn round<D: Duty>(
+    duty: &mut D,
+    database: &Database,
+    turn: &mut watch::Receiver<Turn>,
+) -> Option<Result<Duration, Trouble>> {
+    if !D::CUT_OFF {
+        return Some(duty.round(database.client()).await);
+    }
+    tokio::select! {
+        done = duty.round(database.client()) => Some(done),
+        _ = turn.wait_for(|turn| *turn != Turn::Ours) => None,
+    }
 }
 
 /// Waits until then, or until the turn changes; says whether a notification came.

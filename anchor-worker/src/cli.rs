@@ -52,6 +52,11 @@ pub enum Command {
     },
     /// Have the keyring wrapped by the newest version of the key service's key
     Rewrap,
+    /// Put a declaration that both parties have signed into effect: after a restore the log goes on as another incarnation
+    Declare {
+        /// The signed declaration
+        file: PathBuf,
+    },
     /// Forget which database was unlocked: after it was moved, promoted or restored, and a person knows why
     ForgetDatabase,
 }

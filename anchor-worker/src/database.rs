@@ -6,13 +6,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use identity_connect::{Failure, Options, Session, open_waking};
+use identity_connect::{Failure, Options, Session, Unopened, open_waking};
 use identity_core::merkle::Digest;
+use identity_core::tombstone::{Tombstone, What};
 use tokio::sync::Notify;
-use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, Error};
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
+use crate::rows;
 use crate::store::Stored;
 use crate::trouble::{Kind, Trouble};
 
@@ -36,12 +38,18 @@ const LEAD: &str = "SELECT pg_try_advisory_lock(1768190072, 1)";
 const LEAVE: &str = "SELECT pg_advisory_unlock(1768190072, 1)";
 
 /// Anybody who may connect may take that lock, and keep it: what is no worker is not waited for. A prepared transaction has no session, and a login that
-/// was dropped has no name; a session that is ending is neither.
-const HOLDER: &str = "SELECT COALESCE(a.usename::text, CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE 'a login that was dropped' END),
-       CASE WHEN a.usename IS NULL THEN false ELSE pg_has_role(a.usesysid, 'identity_worker', 'MEMBER') END
+/// was dropped has no name; a session that is ending is neither. Not pg_has_role: a superuser would be a worker by it.
+const HOLDER: &str = "WITH RECURSIVE workers (oid) AS (
+           SELECT oid FROM pg_roles WHERE rolname = 'identity_worker'
+           UNION SELECT m.member FROM pg_auth_members m JOIN workers w ON m.roleid = w.oid)
+SELECT COALESCE(a.usename::text, CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE 'a login that was dropped' END),
+       a.usename IS NOT NULL AND a.usesysid IN (SELECT oid FROM workers)
   FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
  WHERE l.locktype = 'advisory' AND l.granted AND (l.classid, l.objid, l.objsubid) = (1768190072, 1, 2)
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.pid IS NULL OR a.datid IS NOT NULL)";
+
+/// One holds it; while a session ends and another begins, there may be a second row.
+const MAX_HOLDERS: usize = 8;
 
 /// A session.
 pub struct Database {
@@ -80,13 +88,20 @@ impl Database {
     ) -> Result<Self, Trouble> {
         let mut config = options.config.clone();
         config.application_name("anchor-worker");
-        let tls = options.tls.clone();
+        let options = Options {
+            config,
+            ..options.clone()
+        };
         let settings = format!("{SETTINGS} {settings}");
-        let session = open_waking(&Options { config, tls }, &settings, wake).await;
-        // What a server says before it is known may be long, and is for one line.
-        let session = session.map_err(|Failure(text)| {
+        let session = open_waking(&options, &settings, wake).await;
+        let session = session.map_err(|unopened| {
+            let (kind, Failure(text)) = match unopened {
+                Unopened::Stranger(failure) => (Kind::Untrue, failure),
+                Unopened::Failed(failure) => (Kind::Unreachable, failure),
+            };
+            // What a server says before it is known may be long, and is for one line.
             let line = text.chars().filter(|c| !c.is_control());
-            Trouble::new(Kind::Unreachable, line.take(MAX_TEXT).collect::<String>())
+            Trouble::new(kind, line.take(MAX_TEXT).collect::<String>())
         })?;
         Ok(Self {
             session,
@@ -98,6 +113,11 @@ impl Database {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.session.client
+    }
+
+    /// Cuts the connection, whatever is under way.
+    pub(crate) fn abandon(self) {
+        self.session.abandon();
     }
 
     /// Whether the connection is gone.
@@ -143,6 +163,17 @@ impl Database {
         Ok(())
     }
 
+    /// The worker that the server takes keys from, as its configuration names it.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub async fn worker_public_key(&self) -> Result<String, Trouble> {
+        let query =
+            "SELECT lower(COALESCE(current_setting('identity_pgx.worker_public_key', true), ''))";
+        let row = limited(self.client().query_one(query, &[])).await?;
+        row.try_get(0).map_err(|error| trouble(&error))
+    }
+
     /// Becomes the leader, if no other worker is.
     ///
     /// # Errors
@@ -156,8 +187,8 @@ impl Database {
         if self.leads {
             return Ok(Lead::Ours);
         }
-        let rows = limited(self.client().query(HOLDER, &[])).await?;
-        let holder = rows.first().and_then(|row| {
+        let rows = limited(rows::at_most(MAX_HOLDERS, self.client(), HOLDER, &[])).await?;
+        let holder = rows.unwrap_or_default().first().and_then(|row| {
             let worker: bool = row.try_get(1).ok()?;
             (!worker).then(|| row.try_get(0).ok())?
         });
@@ -218,6 +249,18 @@ impl Database {
         path.ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave is no proof"))
     }
 
+    /// The tombstones of the erasures that these leaves record, the last leaf excluded; no more than one object holds.
+    ///
+    /// # Errors
+    /// What the server said; `Untrue` if those are none.
+    pub async fn tombstones(&self, from: u64, to: u64) -> Result<Vec<(u64, Tombstone)>, Trouble> {
+        let query = "SELECT leaf_index, kind, tombstone FROM identity.tombstones($1, $2)";
+        let (from, to) = (number(from)?, number(to)?);
+        let rows = limited(self.client().query(query, &[&from, &to])).await?;
+        tombstones(&rows)
+            .ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave are no tombstones"))
+    }
+
     /// Tells of an anchor.
     ///
     /// # Errors
@@ -232,6 +275,32 @@ impl Database {
             .await
             .map(drop)
     }
+
+    /// Tells of an incarnation that was declared.
+    ///
+    /// # Errors
+    /// What the server said; `Untrue` if it is none of this log and tree.
+    pub async fn declare(&self, note: &str) -> Result<(), Trouble> {
+        let query = "SELECT identity.incarnation_declare($1)";
+        limited(self.client().query_one(query, &[&note]))
+            .await
+            .map(drop)
+    }
+}
+
+/// Tombstones of erasures, each with the leaf that records it.
+fn tombstones(rows: &[Row]) -> Option<Vec<(u64, Tombstone)>> {
+    let tombstone = |row: &Row| {
+        let (leaf, kind, hash): (i64, &str, &[u8]) = (
+            row.try_get(0).ok()?,
+            row.try_get(1).ok()?,
+            row.try_get(2).ok()?,
+        );
+        let what = What::parse(kind)?;
+        let hash = hash.try_into().ok()?;
+        Some((u64::try_from(leaf).ok()?, Tombstone { what, hash }))
+    };
+    rows.iter().map(tombstone).collect()
 }
 
 fn number(size: u64) -> Result<i64, Trouble> {

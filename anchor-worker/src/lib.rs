@@ -5,14 +5,17 @@
 //! |---|---|
 //! | [`cli`], [`config`], [`logs`] | arguments; the configuration, each mistake with its place; the log |
 //! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
-//! | `beside`, `reencrypt` | what the leader does beside it, each duty with a session of its own |
-//! | [`step`] | one round of anchoring, decided without any IO |
-//! | [`round`] | carries that out |
+//! | `beside`, `reencrypt`, `night` | what the leader does beside it, each duty with a session of its own |
+//! | [`outbox`] | notices and alarms, brought to webhooks and by mail |
+//! | [`step`] | one round of anchoring, and of publishing tombstones, decided without any IO |
+//! | [`round`], [`publish`] | carry that out |
 //! | [`database`] | the database's side of it |
+//! | [`incarnation`] | how a log goes on that was restored from a backup |
 //! | [`store`] | where anchors lie: S3, or a directory |
 //! | [`signer`] | what signs checkpoints |
 //! | [`unlock`] | the keys in: which database may have them, and how they are sealed to it |
 //! | [`kek`] | what wraps those keys |
+//! | `metrics` | what monitoring is told: `/metrics` and `/healthz` |
 //! | [`vault`], [`aws`], [`http`] | the services under signers, keys and stores |
 //! | [`check`], [`new_key`], [`keys`] | the other commands: `check-config`; `new-key`; `enrol` and `rewrap` |
 //! | [`secret_file`], [`trouble`] | secrets in files; why something did not work, and whether asking again may help |
@@ -34,13 +37,20 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod http;
+pub mod incarnation;
 pub mod kek;
 pub mod keys;
 pub mod logs;
+mod metrics;
 pub mod new_key;
+mod night;
+pub mod outbox;
+mod pace;
+pub mod publish;
 mod reencrypt;
 pub mod rotate;
 pub mod round;
+mod rows;
 pub mod run;
 pub mod secret_file;
 pub mod signer;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use anchor_worker::cli::{Cli, Command};
 use anchor_worker::config::Config;
+use anchor_worker::outbox::Alarms;
 use anchor_worker::run::{Verdict, Worker};
 use anchor_worker::stop::Stop;
-use anchor_worker::trouble::Trouble;
+use anchor_worker::trouble::{Kind, Trouble};
 use anchor_worker::unlock::Place;
-use anchor_worker::{check, keys, logs, new_key};
+use anchor_worker::{check, incarnation, keys, logs, new_key};
 use clap::Parser as _;
 use tracing::error;
 
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
 
 fn run() -> Verdict {
     let cli = Cli::parse();
-    logs::begin(cli.log);
+    let alarms = logs::begin(cli.log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -32,8 +33,8 @@ fn run() -> Verdict {
     };
     runtime.block_on(async {
         match cli.command {
-            Command::Run => work(&cli.config, false).await,
-            Command::Once => work(&cli.config, true).await,
+            Command::Run => work(&cli.config, false, &alarms).await,
+            Command::Once => work(&cli.config, true, &alarms).await,
             Command::CheckConfig => check::run(&cli.config).await,
             Command::NewKey { file } => told(
                 new_key::make(&file)
@@ -47,18 +48,22 @@ fn run() -> Verdict {
                 Some(config) => told(keys::rewrap(&config).await),
                 None => Verdict::CouldNot,
             },
+            Command::Declare { file } => match read(&cli.config) {
+                Some(config) => told(declare(&config, &file).await),
+                None => Verdict::CouldNot,
+            },
             Command::ForgetDatabase => forget(&cli.config),
         }
     })
 }
 
-async fn work(file: &Path, once: bool) -> Verdict {
+async fn work(file: &Path, once: bool, alarms: &Alarms) -> Verdict {
     let Some(config) = read(file) else {
         return Verdict::CouldNot;
     };
     let stop = Stop::default();
     let worker = match stop.listen() {
-        Ok(()) => Worker::open(config, stop.clone()).await,
+        Ok(()) => Worker::open(config, stop.clone(), alarms).await,
         Err(trouble) => Err(trouble),
     };
     let worker = match worker {
@@ -89,6 +94,23 @@ fn read(file: &Path) -> Option<Config> {
             None
         }
     }
+}
+
+async fn declare(config: &Config, file: &Path) -> Result<String, Trouble> {
+    let note = std::fs::read(file).map_err(|error| {
+        let text = format!("{} cannot be read: {error}", file.display());
+        Trouble::new(Kind::Configuration, text)
+    })?;
+    let done = incarnation::declare(config, &note).await?;
+    let (declaration, stored) = (done.declaration, done.stored);
+    Ok(format!(
+        "the log goes on as {}, from {} leaves on; of {} that were anchored the last {} are lost: {}\nRestart the worker.",
+        declaration.origin(),
+        declaration.kept.size,
+        declaration.last.size,
+        declaration.last.size - declaration.kept.size,
+        stored.uri
+    ))
 }
 
 fn forget(file: &Path) -> Verdict {

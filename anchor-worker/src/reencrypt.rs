@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::Client;
 use tracing::{info, warn};
 
 use crate::beside::Duty;
 use crate::database::reason;
+use crate::metrics;
+use crate::pace::Pace;
+use crate::rows;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
 
@@ -23,10 +26,7 @@ const STUCK_EVERY: Duration = Duration::from_secs(600);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
-/// What a batch should take, so that no writer waits long for a lock of it.
-const BATCH_TIME: Duration = Duration::from_millis(250);
-const FIRST_BATCH: i32 = 50;
-const LARGEST_BATCH: i32 = 1000;
+const SUBJECTS: Pace = Pace::new(50, 1000);
 
 /// What the client waits at most for an answer to any of it.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ struct Batch {
 
 /// How far we are.
 pub(crate) struct Reencryption {
-    batch: i32,
+    pace: Pace,
     /// Since progress was last told.
     done: i64,
     told: Option<Instant>,
@@ -66,7 +66,7 @@ pub(crate) struct Reencryption {
 impl Reencryption {
     pub fn new() -> Self {
         Self {
-            batch: FIRST_BATCH,
+            pace: SUBJECTS,
             done: 0,
             told: None,
             stuck: 0,
@@ -96,6 +96,7 @@ impl Reencryption {
             );
         }
         self.stuck = failed;
+        metrics::reencrypt(left, failed);
         if batch.retired != "[]" {
             let retired = batch.retired.as_str();
             info!(
@@ -112,22 +113,16 @@ impl Duty for Reencryption {
 
     /// One batch, if something waits.
     async fn round(&mut self, database: &Client) -> Result<Duration, Trouble> {
-        let batch = self.batch;
         let began = Instant::now();
-        let answer = timeout(LIMIT, one(database, batch)).await;
+        let answer = timeout(LIMIT, one(database, self.pace.size)).await;
         let answer = answer.unwrap_or_else(|_| {
             let text = "the database did not answer in time";
             Err(Trouble::new(Kind::Unreachable, text))
         });
-        let took = began.elapsed();
-        // One that failed may have been too large for its time.
-        self.batch = match answer {
-            Ok(_) if took < BATCH_TIME / 2 => (batch * 2).min(LARGEST_BATCH),
-            Ok(_) if took <= BATCH_TIME => batch,
-            _ => (batch / 2).max(1),
-        };
+        let took = self.pace.after(began, answer.is_ok());
         let Some(answer) = answer? else {
             *self = Self::new();
+            metrics::reencrypt(0, 0);
             return Ok(LOOK_EVERY);
         };
         self.tell(&answer);
@@ -148,15 +143,12 @@ async fn one(database: &Client, most: i32) -> Result<Option<Batch>, Trouble> {
     if !row.try_get::<_, bool>(0).map_err(refusal)? {
         return Ok(None);
     }
-    let answer = match database.simple_query(&statement(most)).await {
+    let answer = match rows::first_of(database, &statement(most)).await {
         Err(error) if error.as_db_error().and_then(reason) == Some("locked") => return Ok(None),
         answer => answer.map_err(refusal)?,
     };
     let batch = || {
-        let row = answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        })?;
+        let row = answer?;
         let number = |column| row.try_get(column).ok()??.parse::<i64>().ok();
         Some(Batch {
             version: number(0)?,

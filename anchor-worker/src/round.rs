@@ -1,13 +1,15 @@
 //! Carries out a round: does what the step asks for, and tells it what came of it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::database::Database;
+use crate::metrics;
 use crate::signer::Signer;
 use crate::step::anchor::{Effect, End, Event, Next, Round};
+use crate::step::declared::Beginning;
 use crate::step::known::Known;
 use crate::stop::Stop;
-use crate::store::{CHECKPOINTS, Store, checkpoint_key};
+use crate::store::{CHECKPOINTS, Object, Store, declaration_key, folder, sized_key};
 use crate::trouble::{Kind, Trouble};
 
 /// What effects are done with.
@@ -27,7 +29,8 @@ pub async fn round(
     known: &mut Known,
     stop: &Stop,
 ) -> Result<Option<End>, Trouble> {
-    let hint = known.newest().map(|tree| checkpoint_key(tree.size));
+    let anchors = folder(known.incarnation(), CHECKPOINTS);
+    let hint = known.newest().map(|tree| sized_key(&anchors, tree.size));
     let (mut round, mut next) = Round::begin(known);
     loop {
         let effect = match next {
@@ -38,8 +41,10 @@ pub async fn round(
         if stop.is_wanted() {
             return Ok(None);
         }
-        let event = perform(tools, database, effect, hint.as_deref()).await?;
-        next = round.next(known, event);
+        let (name, began) = (effect.name(), Instant::now());
+        let event = perform(tools, database, effect, hint.as_deref()).await;
+        metrics::effect(name, began.elapsed());
+        next = round.next(known, event?);
     }
 }
 
@@ -57,22 +62,28 @@ async fn perform(
         }
         Effect::Checkpoint => Event::Checkpoint(database.checkpoint().await?),
         Effect::Key { origin } => Event::Key(signer.key(&origin).await?),
-        Effect::ReadLast => Event::Last(match store.last_key(CHECKPOINTS, hint).await? {
-            Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
-            None => None,
-        }),
+        Effect::Declarations { incarnation } => {
+            Event::Declarations(beginnings(store, incarnation).await?)
+        }
+        Effect::Later { incarnation } => {
+            let later = declaration_key(incarnation.saturating_add(1));
+            Event::Later(store.first(&later).await?.is_some())
+        }
+        Effect::ReadLast { incarnation } => Event::Last(last(store, incarnation, hint).await?),
         Effect::Consistency { old, new } => {
             Event::Consistency(database.consistency(old, new).await?)
         }
         Effect::Sign { text, origin } => Event::Signed(signer.sign(&text, &origin).await?),
-        Effect::Put { size, note } => {
+        Effect::Put {
+            incarnation,
+            size,
+            note,
+        } => {
             // Whoever was held up since it became the leader may not be it any more: with the session went the lock.
             database.answers().await?;
+            let key = sized_key(&folder(incarnation, CHECKPOINTS), size);
             let lock_until = lock_until(tools.retention)?;
-            match store
-                .put(&checkpoint_key(size), note.as_bytes(), lock_until)
-                .await
-            {
+            match store.put(&key, note.as_bytes(), lock_until).await {
                 Ok(stored) => Event::Put(stored),
                 Err(Trouble {
                     kind: Kind::Conflict,
@@ -81,7 +92,10 @@ async fn perform(
                 Err(trouble) => return Err(trouble),
             }
         }
-        Effect::ReadBack { size } => Event::ReadBack(store.first(&checkpoint_key(size)).await?),
+        Effect::ReadBack { incarnation, size } => {
+            let key = sized_key(&folder(incarnation, CHECKPOINTS), size);
+            Event::ReadBack(store.first(&key).await?)
+        }
         Effect::Record { note, stored } => {
             database.record(&note, &stored).await?;
             Event::Recorded
@@ -89,8 +103,42 @@ async fn perform(
     })
 }
 
+/// The newest anchor of an incarnation.
+///
+/// # Errors
+/// What the store said.
+pub async fn last(
+    store: &Store,
+    incarnation: u32,
+    hint: Option<&str>,
+) -> Result<Option<Object>, Trouble> {
+    let folder = folder(incarnation, CHECKPOINTS);
+    match store.last_key(&folder, hint).await? {
+        Some(key) => Ok(Some(store.first(&key).await?.ok_or_else(vanished)?)),
+        None => Ok(None),
+    }
+}
+
+/// What declares the second incarnation and each after it up to this one, and what they continue.
+///
+/// # Errors
+/// What the store said.
+pub async fn beginnings(store: &Store, incarnation: u32) -> Result<Vec<Beginning>, Trouble> {
+    let mut beginnings = Vec::new();
+    for number in 2..=incarnation {
+        let declaration = store.first(&declaration_key(number)).await?;
+        if declaration.is_none() {
+            // What would follow is not asked for: a database may say that it is in the four-billionth.
+            break;
+        }
+        let last = last(store, number - 1, None).await?;
+        beginnings.push(Beginning { declaration, last });
+    }
+    Ok(beginnings)
+}
+
 /// The store named a key as locked a moment ago.
-fn vanished() -> Trouble {
+pub(crate) fn vanished() -> Trouble {
     Trouble::new(
         Kind::Untrue,
         "the store lists an anchor that it does not have",
@@ -98,7 +146,7 @@ fn vanished() -> Trouble {
 }
 
 /// Until when what is put now is locked, in microseconds since 1970.
-fn lock_until(retention: Duration) -> Result<i64, Trouble> {
+pub(crate) fn lock_until(retention: Duration) -> Result<i64, Trouble> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let until = now.ok().and_then(|now| now.checked_add(retention));
     until

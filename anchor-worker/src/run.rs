@@ -9,14 +9,19 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::beside::{self, Turn};
-use crate::config::Config;
+use crate::config::{Config, parties};
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
+use crate::metrics;
+use crate::night::Night;
+use crate::outbox::{self, Alarms, Channel, Outbox};
+use crate::publish::publish;
 use crate::reencrypt::Reencryption;
 use crate::round::{Tools, round};
 use crate::signer::Signer;
 use crate::step::anchor::End;
 use crate::step::known::Known;
+use crate::step::tombstones::Looked;
 use crate::step::wait;
 use crate::stop::Stop;
 use crate::store::Store;
@@ -64,7 +69,15 @@ pub struct Worker {
     stop: Stop,
     anchoring: Task,
     unlocking: Task,
+    /// Tombstones of what is anchored.
+    publishing: Task,
+    looked: Looked,
+    /// How many leaves the last round found anchored, of this database. It says nothing of another that takes its place.
+    anchored: Option<u64>,
     turn: watch::Sender<Turn>,
+    channels: Vec<Arc<Channel>>,
+    /// What brings alarms to them.
+    tellers: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -72,10 +85,11 @@ impl Worker {
     ///
     /// # Errors
     /// `Configuration`, in the main.
-    pub async fn open(config: Config, stop: Stop) -> Result<Self, Trouble> {
-        let (mut tools, mut former_keys) = (None, Vec::new());
+    pub async fn open(config: Config, stop: Stop, alarms: &Alarms) -> Result<Self, Trouble> {
+        let (mut tools, mut known) = (None, Known::default());
         if let Some(anchor) = &config.anchor {
-            former_keys.clone_from(&anchor.former_keys);
+            known = Known::new(anchor.former_keys.clone());
+            known.parties = anchor.parties.as_deref().map(parties).transpose()?;
             tools = Some(Tools {
                 signer: Signer::open(&anchor.signer).await?,
                 store: Store::open(&anchor.store).await?,
@@ -89,16 +103,26 @@ impl Worker {
             )?),
             None => None,
         };
+        let channels = outbox::open(&config.outbox)?;
+        let turn = watch::Sender::new(Turn::Others);
+        let teller = |channel: &Arc<Channel>| {
+            tokio::spawn(outbox::tell(alarms, channel.clone(), turn.subscribe()))
+        };
         Ok(Self {
+            tellers: channels.iter().map(teller).collect(),
+            channels,
             config,
             tools,
             unlocker,
-            known: Known::new(former_keys),
+            known,
             occasions: None,
             stop,
             anchoring: Task::new(),
             unlocking: Task::new(),
-            turn: watch::Sender::new(Turn::Others),
+            publishing: Task::new(),
+            looked: Looked::default(),
+            anchored: None,
+            turn,
         })
     }
 
@@ -109,6 +133,14 @@ impl Worker {
             version = env!("CARGO_PKG_VERSION"),
             "started"
         );
+        // It tells until it is dropped.
+        let monitoring = match metrics::begin(&self.config).await {
+            Ok(monitoring) => monitoring,
+            Err(trouble) => {
+                error!(event = "start", trouble = %trouble, "nobody can ask for the worker's numbers");
+                return Verdict::CouldNot;
+            }
+        };
         let duties = self.duties();
         let mut failures = 0;
         while !self.stop.is_wanted() {
@@ -116,19 +148,18 @@ impl Worker {
                 continue;
             };
             self.turn.send_replace(Turn::Others);
+            metrics::failed("database", trouble.kind);
             if trouble.kind == Kind::Unreachable {
                 warn!(event = "database", trouble = %trouble, "no session with the database");
             } else {
-                error!(event = "database", trouble = %trouble, "no session with the database");
+                let alarm = trouble.kind == Kind::Untrue;
+                error!(event = "database", alarm, trouble = %trouble, "no session with the database");
             }
             failures = failures.saturating_add(1);
             self.rest(wait::after(trouble.kind, failures)).await;
         }
-        self.turn.send_replace(Turn::Over);
-        for duty in duties {
-            // It ends by itself, or with the program.
-            let _ = duty.await;
-        }
+        self.end(duties).await;
+        drop(monitoring);
         info!(event = "stopped", "stopped");
         Verdict::Good
     }
@@ -136,28 +167,48 @@ impl Worker {
     /// Begins what is done beside the loop.
     fn duties(&self) -> Vec<JoinHandle<()>> {
         let (options, turn) = (&self.config.database, || self.turn.subscribe());
-        vec![tokio::spawn(beside::keep(
-            Reencryption::new(),
-            options.clone(),
-            turn(),
-        ))]
+        // Without channels too: those that were there before are told of no more.
+        let outbox = Outbox::new(self.channels.clone());
+        vec![
+            tokio::spawn(beside::keep(Reencryption::new(), options.clone(), turn())),
+            tokio::spawn(beside::keep(Night::new(), options.clone(), turn())),
+            tokio::spawn(beside::keep(outbox, options.clone(), turn())),
+        ]
     }
 
-    /// Unlocks and anchors once.
+    /// Waits until what is done beside the loop has ended: by itself, or with the program.
+    async fn end(&mut self, duties: Vec<JoinHandle<()>>) {
+        self.turn.send_replace(Turn::Over);
+        for task in duties.into_iter().chain(self.tellers.drain(..)) {
+            let _ = task.await;
+        }
+    }
+
+    /// Unlocks and anchors once. What alarms is told; what waits in the database's outbox is not brought.
     pub async fn once(mut self) -> Verdict {
+        let verdict = self.one_round().await;
+        self.end(Vec::new()).await;
+        verdict
+    }
+
+    async fn one_round(&mut self) -> Verdict {
         let mut database = match Database::open(&self.config.database, self.stop.wake.clone()).await
         {
             Ok(database) => database,
             Err(trouble) => {
-                error!(event = "database", trouble = %trouble, "no session with the database");
-                return Verdict::CouldNot;
+                let alarm = trouble.kind == Kind::Untrue;
+                error!(event = "database", alarm, trouble = %trouble, "no session with the database");
+                return Verdict::of(&trouble);
             }
         };
         if let Err(verdict) = self.lead_once(&mut database).await {
             return verdict;
         }
         let unlocked = self.unlock(&database).await;
-        let anchored = self.anchor(&database).await;
+        let anchored = match self.anchor(&database).await {
+            Verdict::Good => self.publish(&database).await,
+            verdict => verdict,
+        };
         database.close().await;
         // What is refused is worse than what could not be done.
         match (unlocked, anchored) {
@@ -208,6 +259,7 @@ impl Worker {
             let now = database.lead().await?;
             *failures = 0;
             let leads = now != Lead::Others;
+            metrics::turned(leads);
             if lead.as_ref() != Some(&now) {
                 tell(&now);
                 lead = Some(now);
@@ -232,11 +284,18 @@ impl Worker {
         if self.anchoring.is_due() {
             self.anchor(database).await;
         }
+        if self.publishing.is_due() && !self.stop.is_wanted() {
+            self.publish(database).await;
+        }
         if database.is_closed() || self.stop.is_wanted() {
             return;
         }
         let finished = Instant::now();
-        let next = self.anchoring.at.min(self.unlocking.at);
+        let next = self
+            .anchoring
+            .at
+            .min(self.unlocking.at)
+            .min(self.publishing.at);
         let woken = self.rest(next.saturating_duration_since(finished)).await;
         // After trouble its wait counts: a store that is down is not asked at every notification.
         if woken && self.anchoring.failures == 0 && !self.stop.is_wanted() {
@@ -283,15 +342,19 @@ impl Worker {
                     event = "unlocked",
                     loaded, "the database was locked, and is unlocked"
                 );
+                metrics::unlocked();
                 self.unlocking.done(UNLOCK_EVERY);
                 self.anchoring = Task::new();
             }
             Err(trouble) => {
                 self.unlocking.failed(trouble.kind);
+                metrics::unlocking(Some(trouble.kind));
                 trouble.report("unlock", "the database was not unlocked");
                 return Verdict::of(&trouble);
             }
         }
+        metrics::unlocking(None);
+        metrics::done("unlock");
         Verdict::Good
     }
 
@@ -302,8 +365,13 @@ impl Worker {
         };
         // Before the round: what comes while it runs is an occasion for the next.
         self.occasions = database.occasions().await.ok();
+        self.anchored = None;
         match round(tools, database, &mut self.known, &self.stop).await {
-            Ok(None | Some(End::Nothing { .. })) => self.anchoring.done(anchor.every),
+            Ok(None) => self.anchoring.done(anchor.every),
+            Ok(Some(End::Nothing { size })) => {
+                self.anchoring.done(anchor.every);
+                self.is_anchored(size);
+            }
             Ok(Some(End::Anchored { tree, stored })) => {
                 let (size, root) = (tree.size, tree.root_text());
                 info!(
@@ -314,13 +382,16 @@ impl Worker {
                     version = stored.version_id,
                     "anchored"
                 );
+                metrics::anchored(size);
                 self.anchoring.done(anchor.every);
+                self.is_anchored(size);
             }
             Ok(Some(End::Refused(refusal))) => {
                 error!(
-                    event = "refused", alarm = true, code = refusal.code(), refusal = %refusal,
+                    event = "refused", alarm = true, code = refusal.code(), refusal = %refusal, hint = refusal.hint(),
                     "nothing is signed until a person has looked and restarted the worker"
                 );
+                metrics::refused(refusal.code());
                 self.anchoring.done(anchor.every);
                 return Verdict::Refused;
             }
@@ -330,7 +401,42 @@ impl Worker {
                 return Verdict::of(&trouble);
             }
         }
+        metrics::done("anchor");
         Verdict::Good
+    }
+
+    fn is_anchored(&mut self, size: u64) {
+        self.anchored = Some(size);
+        // After trouble its wait counts.
+        if self.publishing.failures == 0 {
+            self.publishing = Task::new();
+        }
+    }
+
+    /// Publishes the tombstones of the erasures that are anchored.
+    async fn publish(&mut self, database: &Database) -> Verdict {
+        let log = self.anchored.and_then(|size| self.known.log(size));
+        let (Some(tools), Some(anchor), Some(log)) = (&self.tools, &self.config.anchor, log) else {
+            self.publishing.done(Duration::from_secs(3600));
+            return Verdict::Good;
+        };
+        match publish(tools, database, log, &mut self.looked, &self.stop).await {
+            Ok(count) => {
+                if let Some(count @ 1..) = count {
+                    info!(
+                        event = "tombstones",
+                        count, "tombstones of erasures were published"
+                    );
+                }
+                self.publishing.done(anchor.every);
+                Verdict::Good
+            }
+            Err(trouble) => {
+                self.publishing.failed(trouble.kind);
+                trouble.report("tombstones", "tombstones of erasures were not published");
+                Verdict::of(&trouble)
+            }
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use tracing::{error, warn};
 
+use crate::metrics;
+
 /// What kind of trouble it is: it decides what the worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -26,6 +28,21 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Its word in the log.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
+            Self::Missing => "missing",
+            Self::Conflict => "conflict",
+            Self::Untrue => "untrue",
+            Self::Configuration => "configuration",
+        }
+    }
+
     /// Whether the same request may succeed later without a person doing something.
     #[must_use]
     pub const fn passes(self) -> bool {
@@ -54,9 +71,10 @@ impl Trouble {
         }
     }
 
-    /// Tells the log `what` did not work.
+    /// Tells the log, and whoever counts, that `what` did not work.
     pub(crate) fn report(&self, event: &str, what: &str) {
-        let kind = format!("{:?}", self.kind).to_lowercase();
+        metrics::failed(event, self.kind);
+        let kind = self.kind.word();
         if self.kind.passes() {
             warn!(event, kind, trouble = %self, "{what}");
         } else {

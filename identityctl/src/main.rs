@@ -3,7 +3,10 @@
 //! | file | one job |
 //! |---|---|
 //! | `cli.rs` | the arguments |
+//! | `incarnation/` | the declaration by which a log goes on after a restore: written, shown, signed |
 //! | `keys/rotate.rs` | a new key in the place of an old one |
+//! | `outbox.rs` | which notices have not arrived, and trying them again |
+//! | `restore/` | who came back with a backup |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
 //! | `verify/anchors/` | what lies in the store of anchors, and whether the database is what was anchored |
 //! | `verify/bundle.rs` | proofs in files, checked offline |
@@ -22,15 +25,18 @@
 )]
 
 mod cli;
+mod incarnation;
 mod keys;
+mod outbox;
 mod report;
+mod restore;
 mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, Keys, Verify};
+use cli::{Cli, Command, Incarnation, Keys, Outbox, Verify};
 
 fn main() -> ExitCode {
     // A defect of ours, or a processor that the TLS library does not know, must not end in a code that says something of the ledger.
@@ -40,7 +46,22 @@ fn main() -> ExitCode {
 fn run() -> ExitCode {
     // clap ends the process with 2 for arguments it does not understand: nothing was checked.
     let (report, json) = match Cli::parse().command {
+        Command::Incarnation(Incarnation::Draft(arguments)) => {
+            (incarnation::draft::run(&arguments), arguments.json)
+        }
+        Command::Incarnation(Incarnation::Show(arguments)) => {
+            (incarnation::sign::show(&arguments), arguments.json)
+        }
+        Command::Incarnation(Incarnation::Sign(arguments)) => {
+            (incarnation::sign::run(&arguments), arguments.json)
+        }
+        Command::Incarnation(Incarnation::Party(arguments)) => {
+            return incarnation::sign::party(&arguments);
+        }
         Command::Keys(Keys::Rotate(arguments)) => (keys::rotate::run(&arguments), arguments.json),
+        Command::Outbox(Outbox::List(arguments)) => (outbox::list(&arguments), arguments.json),
+        Command::Outbox(Outbox::Retry(arguments)) => (outbox::retry(&arguments), arguments.json),
+        Command::RestoreCheck(arguments) => (restore::run(&arguments), arguments.anchors.json),
         Command::Verify(Verify::Anchors(arguments)) => {
             (verify::anchors::run(&arguments), arguments.json)
         }

@@ -14,10 +14,11 @@ use crate::query::{Statement, bind};
 use crate::record::{Entry, Fate, Line, Short};
 use crate::sql_function::uuid;
 use crate::subject::standing::Standing;
+use crate::tombstone;
 
 /// Whoever has any of it, whatever is missing of the rest. Ends with consent_valid_until, as `Standing` asks.
 static COLLECTED: Statement = Statement::read(
-    c"SELECT vertical, consent_status, false, generation, candidate_id, biometric_data_path, consent_valid_until
+    c"SELECT vertical, consent_status, false, generation, candidate_id, biometric_data_path, biometric_collected_at, consent_valid_until
         FROM identity.subjects
        WHERE candidate_id = ANY ($1) AND erased_at IS NULL
          AND (biometric_collected_at IS NOT NULL OR biometric_data_path IS NOT NULL OR biometric_template_hash IS NOT NULL
@@ -57,6 +58,7 @@ pub fn erase(
     let now = clock::now();
     let mut lines = Vec::with_capacity(rows.count);
     let mut uploads = Vec::with_capacity(rows.count);
+    let mut collected = Vec::with_capacity(rows.count);
     for row in 0..rows.count {
         let Some(candidate) = rows.datum(row, 5).map(uuid) else {
             continue;
@@ -73,6 +75,12 @@ pub fn erase(
             fields: FieldSet::EMPTY,
         });
         uploads.push((candidate, rows.get::<String>(row, 6)));
+        // Of those that somebody wrote here by hand the moment may be missing.
+        let collected_at = rows.moment(row, 7);
+        collected.push((
+            candidate,
+            collected_at.map_or(0, |at| at + UNIX_EPOCH_MICROS),
+        ));
     }
     let candidates = uploads.iter().map(|(id, _)| *id).collect::<Vec<_>>();
     let generations = clear(&candidates, now);
@@ -101,6 +109,7 @@ pub fn erase(
     call.shape.purpose = Short::new(ERASURE);
     let access_ids = call.append_batch(keys, &lines);
     call.shape = before;
+    tombstone::add_biometrics(keys, &access_ids, &collected);
 
     for ((event, (candidate, path)), access_id) in events.iter().zip(&uploads).zip(&access_ids) {
         event.keep(*access_id);

@@ -21,6 +21,7 @@ use crate::sql_function::uuid;
 use crate::subject::many::{AT_ONCE, with_work_mem};
 use crate::subject::register::fresh_ids;
 use crate::subject::standing::Standing;
+use crate::tombstone;
 
 /// Subjects that are there and not erased. The request that stands, if there is one, is fulfilled by whatever erases its subject.
 static PRESENT: Statement = Statement::read(
@@ -193,6 +194,8 @@ fn log(
         }
     });
     let access_ids = call.append_batch(keys, &lines.collect::<Vec<_>>());
+    let candidates = subjects.keys().copied().collect::<Vec<_>>();
+    tombstone::add_subjects(keys, &access_ids, &candidates);
     let (asked, unasked): (Vec<_>, Vec<_>) = subjects
         .values()
         .zip(done.iter().zip(access_ids.iter().copied()))

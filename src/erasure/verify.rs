@@ -9,9 +9,13 @@ use crate::keys::region::Keys;
 use crate::ledger::dropped;
 use crate::ledger::verify::Report;
 use crate::query::{Rows, Statement, bind};
+use crate::retention::general::RETENTION_EXPIRED;
 use crate::sql_function::uuid;
+use crate::tombstone::RESTORED;
 
 const CHECK: &str = "erasures";
+/// Reasons of those whom nobody asked for.
+const UNASKED: [&str; 2] = [RETENTION_EXPIRED, RESTORED];
 
 /// The times narrow the search to one partition; they are the same in both. OFFSET 0 has each event looked up by its id: after a sweep that statistics do
 /// not know of yet PostgreSQL expects next to no erasures on the log, and would go over all of them for each.
@@ -111,7 +115,7 @@ fn done(keys: &Keys, rows: &Rows, at: usize, id: &str, report: &mut Report) {
     }
 }
 
-/// A request has an event of its own; what a sweep did unasked began and ended with the erasure.
+/// A request has an event of its own; what was done unasked began and ended with the erasure.
 fn asked_as_recorded(keys: &Keys, rows: &Rows, at: usize) -> bool {
     let (Some(reason), Some(by)) = (rows.get::<&str>(at, 3), rows.get::<&str>(at, 4)) else {
         return false;
@@ -121,7 +125,7 @@ fn asked_as_recorded(keys: &Keys, rows: &Rows, at: usize) -> bool {
     };
     let (requested_at, due_at) = (moment(rows, at, 5), moment(rows, at, 6));
     let Some(access_id) = rows.get::<i64>(at, 7) else {
-        return reason == "retention_expired"
+        return UNASKED.contains(&reason)
             && rows.get(at, 12) == Some(by)
             && moment(rows, at, 13) == requested_at
             && due_at == requested_at.saturating_add(DUE_MICROS);

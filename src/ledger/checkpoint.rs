@@ -1,6 +1,7 @@
 //! `ledger_checkpoint` and `ledger_consistency`: what the tree is now, and that it grew out of what it was.
 
 use identity_core::checkpoint::{Checkpoint, origin};
+use identity_core::incarnation;
 use identity_core::merkle;
 use identity_core::reason::Reason;
 use pgrx::pg_sys;
@@ -15,6 +16,11 @@ use crate::{call, error};
 sql_function!(ledger_checkpoint, pg_finfo_ledger_checkpoint, run);
 sql_function!(ledger_consistency, pg_finfo_ledger_consistency, consistency);
 
+/// Under which incarnation's name it goes on.
+static INCARNATION: Statement = Statement::read(
+    c"SELECT pg_catalog.max(incarnation) FROM identity.ledger_incarnations",
+    &[],
+);
 /// A log that was ever kept with development keys is another log: whoever reads this page can forge it.
 static LOG: Statement = Statement::read(
     c"SELECT i.installation_id, EXISTS (SELECT FROM identity.keyring k WHERE k.provider = 'development') FROM identity.installation i",
@@ -37,7 +43,11 @@ pub fn name() -> Result<String, Reason> {
         .datum(0, 1)
         .map(crate::sql_function::uuid)
         .ok_or(Reason::NotInitialized)?;
-    Ok(origin(&installation, log.get(0, 2).unwrap_or(true)))
+    let log = origin(&installation, log.get(0, 2).unwrap_or(true));
+    let number = INCARNATION.run(&mut []).get::<i64>(0, 1);
+    // A number that is none of ours makes a name that nobody has declared.
+    let number = number.map_or(1, |number| u32::try_from(number).unwrap_or(u32::MAX));
+    Ok(incarnation::name(&log, number))
 }
 
 /// The checkpoint of the tree as it was at a size. Runs inside a call's snapshot.

@@ -16,12 +16,12 @@ static UNGUARDED: Statement = Statement::read(
                          ('erasure_requests', true), ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),
-                         ('volume_notices', true), ('notifications', true), ('ledger_seals', true), ('ledger_heads', true),
-                         ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true),
+                         ('volume_notices', true), ('notifications', true), ('outbox_channels', false), ('outbox_deliveries', false), ('ledger_seals', true), ('ledger_heads', true),
+                         ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true), ('ledger_incarnations', true),
                          ('scrub_waits', false), ('scrub_passes', false), ('scrub_progress', false),
                          ('retention_policies', true), ('retention_policy_changes', true),
                          ('sweep_progress', false), ('forget_tables', true), ('forget_history', true),
-                         ('biometric_history', true), ('files_to_destroy', true)) AS t (name, append_only))
+                         ('biometric_history', true), ('files_to_destroy', true), ('tombstones', true)) AS t (name, append_only))
       SELECT c.relname::text
         FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid
        WHERE g.append_only AND NOT EXISTS (

@@ -7,6 +7,7 @@ pub mod dropped;
 pub mod due;
 mod expire;
 pub mod guards;
+mod incarnation;
 pub mod insert;
 pub mod lag;
 mod lanes;

@@ -18,7 +18,7 @@ use crate::record::{Entry, Fate, Line};
 use crate::{bucket, clock, forget, metrics, subtransaction};
 
 /// The reason, and the purpose token of the rows.
-const RETENTION_EXPIRED: &str = "retention_expired";
+pub const RETENTION_EXPIRED: &str = "retention_expired";
 /// When nobody could be erased after so many tries, nobody else is tried.
 const MOST_REFUSALS: u32 = 24;
 /// Nor when refusals went on for so long.
@@ -53,7 +53,7 @@ pub fn due(policies: &Policies, range: &Range, most: i64) -> Vec<Due> {
     due_of(&rows)
 }
 
-/// Erases them, those of one schedule together. One whom a registered table of an application does not let go stays, and holds nobody else up.
+/// Erases them, those of one schedule together.
 pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> Ended {
     let mut by_schedule = BTreeMap::<&str, Vec<[u8; 16]>>::new();
     for due in due {
@@ -61,6 +61,24 @@ pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> En
             by_schedule.entry(schedule).or_default().push(due.candidate);
         }
     }
+    let groups = by_schedule.into_iter().map(|(schedule, candidates)| {
+        let ground = Ground {
+            reason: RETENTION_EXPIRED,
+            authority: schedule,
+            purpose: RETENTION_EXPIRED,
+        };
+        (ground, candidates)
+    });
+    erase_groups(call, keys, groups)
+}
+
+/// Erases subjects whose writers' locks are held, those of one ground together. One whom a registered table of an application does not let go stays, and holds nobody
+/// else up. Runs inside a call's snapshot.
+pub fn erase_groups<'a>(
+    call: &mut Call,
+    keys: &Keys,
+    groups: impl IntoIterator<Item = (Ground<'a>, Vec<[u8; 16]>)>,
+) -> Ended {
     let mut work = Work {
         call,
         keys,
@@ -70,13 +88,8 @@ pub fn end(call: &mut Call, keys: &Keys, policies: &Policies, due: &[Due]) -> En
         since: None,
         cancelled: false,
     };
-    for (schedule, mut candidates) in by_schedule {
+    for (ground, mut candidates) in groups {
         shuffle(&mut candidates);
-        let ground = Ground {
-            reason: RETENTION_EXPIRED,
-            authority: schedule,
-            purpose: RETENTION_EXPIRED,
-        };
         work.erase(&candidates, &ground);
     }
     // When everybody was tried: a table that is slow to refuse must not keep reads out.

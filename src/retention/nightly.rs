@@ -1,11 +1,14 @@
 //! The sweeps of a night, by the maintenance process in the place of a worker: from 03:00 UTC on one batch a round, so that its other duties go on. A
-//! night that was missed is made up for as soon as the server is there and its keys are unlocked.
+//! night that was missed is made up for as soon as the server is there and its keys are unlocked. To a worker that leads, the night is left for as long as
+//! it goes on with it.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
-use super::progress::{Progress, is_over_for_tonight, night};
+use super::lead;
+use super::progress::{Mark, Progress, is_over_for_tonight, night};
 use super::sweep::{self, Sweep};
 use crate::call::Call;
 use crate::query::{connected, with_latest_snapshot};
@@ -22,19 +25,30 @@ struct Turn {
     over: Option<i64>,
     /// On the monotonic clock.
     paused_until: u64,
+    /// Where the worker that does it was found.
+    left_at: Option<Option<Mark>>,
 }
 
 /// The sweeps of a night, as far as this process has come with each.
-pub struct Night([Turn; Sweep::ALL.len()]);
+pub struct Night {
+    turns: [Turn; Sweep::ALL.len()],
+    /// When a worker that leads was last seen to go on with any of them.
+    worker_went_on: i64,
+    /// The night that a worker did not go on with.
+    taken_over: Option<i64>,
+}
 
 impl Night {
     pub const fn new() -> Self {
-        Self(
-            [Turn {
+        Self {
+            turns: [Turn {
                 over: None,
                 paused_until: 0,
+                left_at: None,
             }; Sweep::ALL.len()],
-        )
+            worker_went_on: 0,
+            taken_over: None,
+        }
     }
 
     /// Takes one batch of the first sweep that has one for tonight; false if there is none. While keys are locked it waits.
@@ -44,12 +58,33 @@ impl Night {
             return false;
         }
         let tonight = night(clock::now());
-        for (turn, sweep) in self.0.iter_mut().zip(Sweep::ALL) {
+        // Looked up at most once, and not at all while nothing is due.
+        let worker_leads = LazyCell::new(|| worker_process::in_transaction(lead::is_a_workers));
+        for (turn, sweep) in self.turns.iter_mut().zip(Sweep::ALL) {
             if turn.over == Some(tonight) || clock::monotonic_nanos() < turn.paused_until {
                 continue;
             }
-            match worker_process::try_as_client(|| batch(sweep)) {
-                Ok(Taken::Nothing) => turn.over = Some(tonight),
+            let is_workers = self.taken_over != Some(tonight) && *worker_leads;
+            if !is_workers {
+                turn.left_at = None;
+            }
+            match worker_process::try_as_client(|| batch(sweep, is_workers)) {
+                Ok(Taken::Nothing) => {
+                    turn.over = Some(tonight);
+                    turn.left_at = None;
+                }
+                Ok(Taken::Left(at)) => {
+                    let (now, before) = (clock::now(), turn.left_at.replace(at));
+                    let patience = self.worker_went_on..self.worker_went_on + lead::PATIENCE;
+                    if before != Some(at) {
+                        self.worker_went_on = now;
+                    } else if !patience.contains(&now) {
+                        self.taken_over = Some(tonight);
+                        pgrx::warning!(
+                            "identity_pgx: the worker that leads does not go on with the sweeps of this night, so they are done without it"
+                        );
+                    }
+                }
                 Ok(Taken::Batch) => {
                     // It may be another night's, of a clock that is set back yet: this one is over when the table says so.
                     turn.over = None;
@@ -74,18 +109,24 @@ impl Night {
 enum Taken {
     /// The night is over.
     Nothing,
+    /// It is the worker's, who is here.
+    Left(Option<Mark>),
     Batch,
     /// The pass is over, and left subjects behind that somebody was changing.
     Last,
 }
 
-fn batch(sweep: Sweep) -> Taken {
+fn batch(sweep: Sweep, is_workers: bool) -> Taken {
     let progress = || with_latest_snapshot(|| connected(|| Progress::load(sweep)));
     let Some(keys) = keys::active() else {
         return Taken::Batch;
     };
-    if progress().as_ref().is_some_and(is_over_for_tonight) {
+    let before = progress();
+    if before.as_ref().is_some_and(is_over_for_tonight) {
         return Taken::Nothing;
+    }
+    if is_workers {
+        return Taken::Left(before.map(|progress| progress.mark()));
     }
     let mut call = Call::begin(sweep.kind());
     let batch = sweep::batch(&mut call, &keys, sweep, SUBJECTS_A_ROUND);

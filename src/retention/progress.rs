@@ -29,6 +29,9 @@ static SAVE: Statement = Statement::write(
 /// The id that is before all others; it is nobody's.
 const FIRST: [u8; 16] = [0; 16];
 
+/// A place in a pass: the cursor, and when the pass began and the last one ended.
+pub type Mark = (Option<[u8; 16]>, i64, Option<i64>);
+
 /// Times are PostgreSQL's microseconds.
 #[derive(Clone)]
 pub struct Progress {
@@ -76,6 +79,11 @@ impl Progress {
             busy: 0,
             failed: 0,
         })
+    }
+
+    /// Where it stands: another one once any batch was taken.
+    pub fn mark(&self) -> Mark {
+        (self.cursor, self.began_at, self.ended_at)
     }
 
     /// Subjects after this one are still to be looked at.

@@ -1,10 +1,12 @@
-//! The scrub by the maintenance process: once an erasure has waited for a while, so that one pass does for many.
+//! The scrub by the maintenance process: once an erasure has waited for a while, so that one pass does for many. Where a worker leads, it does this; what
+//! has waited for long nevertheless is scrubbed without it.
 
 use std::time::Duration;
 
 use super::run::{self, State};
 use super::waits;
 use crate::query::{connected, with_latest_snapshot};
+use crate::retention::lead;
 use crate::{clock, error, worker_process};
 
 /// How long erasures gather. A pass goes over every page, however few they are for.
@@ -28,7 +30,8 @@ impl Rounds {
             return;
         }
         let outcome = worker_process::try_in_transaction_as_keeper(|| {
-            due().then(|| run::scrub(PAGES_A_ROUND).state)
+            let is_ours = is_due(0) && (is_due(lead::PATIENCE) || !lead::is_a_workers());
+            is_ours.then(|| run::scrub(PAGES_A_ROUND).state)
         });
         if let Err(code) = &outcome
             && !self.in_trouble
@@ -46,8 +49,9 @@ impl Rounds {
     }
 }
 
-fn due() -> bool {
+/// Whether anything has waited until it has gathered, and for so many microseconds after that.
+pub fn is_due(late: i64) -> bool {
     let now = clock::now();
-    let gathered = now.saturating_sub(GATHER_MICROS);
+    let gathered = now.saturating_sub(GATHER_MICROS).saturating_sub(late);
     with_latest_snapshot(|| connected(|| waits::any_but_since(gathered, now)))
 }

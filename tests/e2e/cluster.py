@@ -53,6 +53,10 @@ def pg_config(item: str) -> Path:
 BINDIR = pg_config("bindir")
 
 
+# The user of the operating system that servers run as.
+OWNER = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+
+
 def as_owner(*command) -> list[str]:
     """PostgreSQL refuses root, so root acts as the operating system user `postgres`."""
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []

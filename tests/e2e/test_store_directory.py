@@ -148,6 +148,8 @@ def test_what_a_crash_left_behind_is_no_anchor(store, root):
 def where(mount: str, store, *words, then: str = "true") -> subprocess.CompletedProcess:
     """The program, where something was mounted over the directory; nobody else sees that."""
     alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("whoever runs this may not mount anything, or is in a chroot that is no mount point")
     command = " ".join(f"'{word}'" for word in store.command(*words))
     script = f"{mount} || exit 9; {command}; result=$?; {then}; exit $result"
     return subprocess.run([*alone, "sh", "-c", script], input="x" * 60_000, env=store.environment, capture_output=True, text=True)

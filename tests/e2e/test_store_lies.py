@@ -238,3 +238,7 @@ def test_a_bucket_that_says_it_is_elsewhere(store, liar):
     liar.lie = changed("versioning", header("x-amz-bucket-region", "us-west-2"))
     refused = refusal(store, "check")
     assert refused.kind == "Configuration" and "another region" in refused.text
+    # Nor is it believed in between: what a region is for, where the anchors lie, is not for one look.
+    liar.lie = changed("put", header("x-amz-bucket-region", "us-west-2"))
+    refused = refusal(store.put, 7)
+    assert refused.kind == "Configuration" and "another region" in refused.text

@@ -184,6 +184,29 @@ def test_who_is_no_worker_cannot_stop_anchors_by_taking_the_lock(anchoring):
     anchoring.check()
 
 
+def test_a_superuser_is_no_worker_and_cannot_stop_anchors_by_taking_the_lock(anchoring):
+    with anchoring.vault.cluster.connect() as superuser:
+        superuser.execute("SELECT pg_advisory_lock(1768190072, 1)")
+        assert superuser.execute("SELECT pg_has_role('identity_worker', 'MEMBER')").fetchone() == (True,)
+        worker = anchoring.start()
+        grow(anchoring.vault)
+        anchoring.await_anchor()
+        assert worker.says("leads")["holder"] == superuser.info.user
+    anchoring.check()
+
+
+def test_a_worker_by_way_of_another_role_is_one(anchoring):
+    sql = anchoring.vault.sql
+    sql("CREATE ROLE t_operations NOLOGIN IN ROLE identity_worker")
+    sql("CREATE ROLE t_by_way LOGIN IN ROLE t_operations")
+    with anchoring.vault.connect("t_by_way") as other:
+        other.execute("SELECT pg_advisory_lock(1768190072, 1)")
+        worker = anchoring.start()
+        worker.says("follows")
+        assert not worker.events("leads")
+    worker.says("leads")
+
+
 @pytest.mark.parametrize("holder", ["a prepared transaction", "a login that was dropped"])
 def test_a_lock_that_no_login_holds_stops_no_anchors(fresh, tmp_path, holder):
     from vault import Vault

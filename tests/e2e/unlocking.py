@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cluster import DATABASE, Cluster, wait_until
+from cluster import DATABASE, OWNER, Cluster, wait_until
 from key_services import Refused, VaultService, Worker, secret, toml
 from vault import Vault
 
@@ -34,7 +34,7 @@ class Setting:
 
     def program_config(self) -> Path:
         config = self.directory / "program.toml"
-        unlock = {"secret_key_file": self.key_file, "state_directory": self.state}
+        unlock = {"secret_key_file": self.key_file, "state_directory": self.state, "server_user": OWNER}
         config.write_text(toml({"database": {"url": self.url()}, "unlock": unlock, "kek": self.service.section()}))
         return config
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import pwd
 import re
 import shutil
 import signal
@@ -26,6 +28,8 @@ from worker import BARE, PROGRAM, Running
 
 PREFIX = "vault-1/"
 LOGIN = "t_daemon"
+# Who listens at the gate.
+OURS = pwd.getpwuid(os.geteuid()).pw_name
 # Of a machine that does other things beside.
 PATIENCE = 60
 _serial = itertools.count(1)
@@ -103,7 +107,7 @@ class Scene:
             "signer": self.keys.section("identity-checkpoints"),
             "store": self.store.section(self.directory, self.store_gate.endpoint),
             "anchor": {"every": self.every},
-            "unlock": {"secret_key_file": self.directory / "unlock.key", "state_directory": self.directory / "state"},
+            "unlock": {"secret_key_file": self.directory / "unlock.key", "state_directory": self.directory / "state", "server_user": OURS},
             "kek": self.keys.section("identity-kek"),
         }
 

@@ -22,6 +22,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import formats
+import tombstones
 import transparency
 import tree
 
@@ -191,6 +192,21 @@ def row_proof_agrees(v: dict) -> bool:
         return v["signed_size"] is None
 
 
+def tombstone_agrees(v: dict) -> bool:
+    first_chain_key, installation, candidate = of_hex(v, "key", "installation", "candidate")
+    key = tombstones.key(first_chain_key, installation)
+    if v["collected_at"] is None:
+        return tombstones.subject(key, candidate).hex() == v["tombstone"]
+    return tombstones.biometric(key, candidate, v["collected_at"]).hex() == v["tombstone"]
+
+
+def tombstone_list_agrees(v: dict) -> bool:
+    listed = [(letter, bytes.fromhex(value)) for letter, value in v["tombstones"]]
+    digest = formats.sha256(tombstones.body(listed).encode())
+    head = tombstones.Head(v["origin"], v["from"], v["to"], *of_hex(v, "previous"), digest)
+    return tombstones.open_list(v["object"].encode(), [transparency.verifier_key(v["vkey"])]) == (head, listed)
+
+
 SECTIONS = {
     "keys": key_agrees,
     "genesis": genesis_agrees,
@@ -214,6 +230,8 @@ SECTIONS = {
     "checkpoints": checkpoint_agrees,
     "tlog_proofs": tlog_proof_agrees,
     "row_proofs": row_proof_agrees,
+    "tombstones": tombstone_agrees,
+    "tombstone_lists": tombstone_list_agrees,
 }
 
 

@@ -92,6 +92,9 @@ impl Kms {
             }
             None => return refused(format!("partition {partition} needs an endpoint")),
         };
+        if super::is_elsewhere(&endpoint, region) {
+            return refused("endpoint is in another region than the one declared".into());
+        }
         let authorities = config.ca_file.as_deref();
         Ok(Self {
             client: http::client(authorities)?,

@@ -4,17 +4,21 @@ mod duration;
 mod place;
 mod section;
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use identity_connect::Options;
+use identity_core::incarnation::{MAX_PARTIES_BYTES, Parties};
 use identity_core::note::VerifierKey;
 use serde::Deserialize;
 
 pub use place::Mistake;
 use section::Document;
 
-use crate::{kek, signer, store, unlock};
+use crate::trouble::{Kind, Trouble};
+use crate::{kek, metrics, outbox, signer, store, unlock};
 
 /// No configuration is longer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -28,6 +32,8 @@ pub struct Config {
     pub database: Options,
     pub unlock: Option<Unlock>,
     pub anchor: Option<Anchor>,
+    pub metrics: Option<metrics::Config>,
+    pub outbox: Vec<outbox::Config>,
 }
 
 /// How a database that is locked gets its keys.
@@ -42,6 +48,8 @@ pub struct Anchor {
     pub store: store::Config,
     pub every: Duration,
     pub former_keys: Vec<VerifierKey>,
+    /// Whose signatures declare an incarnation of the log.
+    pub parties: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +65,12 @@ struct AnchorSection {
     every: Duration,
     #[serde(default)]
     former_keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IncarnationsSection {
+    parties: PathBuf,
 }
 
 fn ten_minutes() -> Duration {
@@ -93,6 +107,9 @@ impl Config {
         let signer = document.section("signer");
         let store = document.section("store");
         let anchor = document.section::<AnchorSection>("anchor");
+        let incarnations = document.section::<IncarnationsSection>("incarnations");
+        let metrics = document.section::<metrics::Config>("metrics");
+        let outbox = channels(&mut document);
         document.nothing_else();
         document.together(
             "unlock",
@@ -107,6 +124,7 @@ impl Config {
         document.together("signer", "store", "where anchors are put");
         document.together("store", "signer", "what signs anchors");
         document.together("anchor", "store", "where anchors are put");
+        document.together("incarnations", "store", "where anchors are put");
         if !document.has("unlock") && !document.has("signer") && !document.has("store") {
             document.mistake_of_file(
                 "there is nothing to do: neither [signer] and [store], nor [unlock] and [kek]",
@@ -115,7 +133,7 @@ impl Config {
         if !document.has("database") {
             document.mistake_of_file("[database] is missing: which database it is about");
         }
-        let options =
+        let mut options =
             database.and_then(
                 |section| match Options::parse(Some(&section.url), variable) {
                     Ok(options) => Some(options),
@@ -125,6 +143,9 @@ impl Config {
                     }
                 },
             );
+        if let (Some(options), Some(unlock)) = (&mut options, &unlock) {
+            only_the_server(&mut document, options, unlock);
+        }
         let anchor = anchor.unwrap_or_else(|| AnchorSection {
             every: ten_minutes(),
             former_keys: Vec::new(),
@@ -135,6 +156,10 @@ impl Config {
                 "every",
                 "must be from 1s to 1h: what is not anchored can be rewritten unseen",
             );
+        }
+        if metrics.as_ref().is_some_and(|metrics| !metrics.is_local()) {
+            let text = "must be a loopback address with a port, as in \"127.0.0.1:9187\": whoever may ask gets an answer";
+            document.mistake("metrics", "listen", text);
         }
         let former_keys = former_keys(&mut document, &anchor.former_keys);
         document.finish()?;
@@ -151,9 +176,61 @@ impl Config {
                 store,
                 every: anchor.every,
                 former_keys,
+                parties: incarnations.map(|section| section.parties),
             }),
+            metrics,
+            outbox,
         })
     }
+}
+
+/// The keys of the two parties, from their file.
+///
+/// # Errors
+/// `Configuration`.
+pub fn parties(file: &Path) -> Result<Parties, Trouble> {
+    let wrong = |what: &str| {
+        let text = format!("{}: {what}", file.display());
+        Trouble::new(Kind::Configuration, text)
+    };
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| {
+        let most = MAX_PARTIES_BYTES as u64 + 1;
+        file.take(most).read_to_string(&mut text)
+    });
+    read.map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    Parties::parse(&text).ok_or_else(|| {
+        wrong("must hold two lines, operator and counsel, each with a verifier key of its own")
+    })
+}
+
+/// Keys are sealed to a server only where nobody else can be it.
+fn only_the_server(document: &mut Document<'_>, options: &mut Options, unlock: &unlock::Config) {
+    if options.is_open_to_strangers() {
+        let text = "a database is unlocked over a Unix socket or TLS: without, whoever listens at that address first is the server, on this machine too";
+        document.mistake("database", "url", text);
+    }
+    match unlock::uid(unlock.server_user.as_deref()) {
+        Ok(uid) => options.server_uid = uid,
+        Err(text) => document.mistake("unlock", "server_user", text),
+    }
+}
+
+fn channels(document: &mut Document<'_>) -> Vec<outbox::Config> {
+    let found = document.sections::<outbox::Config>("outbox");
+    if let Some((place, _)) = found.get(outbox::MOST_CHANNELS) {
+        document.mistake_at(*place, "[[outbox]] more than 16 channels");
+    }
+    let (places, configs): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    for (place, config) in places.iter().zip(&configs) {
+        if let Some((entry, why)) = config.mistake() {
+            document.mistake_at(*place, &format!("[[outbox]] {entry} {why}"));
+        }
+    }
+    if let Some(place) = outbox::twice(&configs).and_then(|at| places.get(at)) {
+        document.mistake_at(*place, "[[outbox]] name: another channel has it");
+    }
+    configs
 }
 
 fn former_keys(document: &mut Document<'_>, texts: &[String]) -> Vec<VerifierKey> {

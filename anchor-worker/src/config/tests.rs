@@ -52,6 +52,36 @@ auth = { method = "token", token_file = "/etc/anchor-worker/token" }
 }
 
 #[test]
+fn keys_go_where_nobody_else_can_be_the_server() {
+    let text = |url: &str, more: &str| {
+        format!(
+            "[database]\nurl = \"{url}\"\n[unlock]\nsecret_key_file = \"/x\"\nstate_directory = \"/y\"\n{more}\n[kek]\nprovider = \"file\"\nkey_file = \"/z\"\n"
+        )
+    };
+    let uid = |more| parse(&text("host=/run/pg", more)).ok()?.database.server_uid;
+    assert_eq!(uid("server_user = \"root\""), Some(0));
+    assert_eq!(uid("server_user = \"70\""), Some(70));
+    let found = mistakes(&text("host=/run/pg", "server_user = \"no such user\""));
+    assert_eq!(
+        found,
+        ["line 6, column 1: [unlock] server_user: is no user of this machine"]
+    );
+    for open in [
+        "postgresql://db.example/x?sslmode=disable",
+        "host=127.0.0.1 sslmode=disable",
+    ] {
+        let found = mistakes(&text(open, ""));
+        assert!(
+            found[0].starts_with("line 2, column 1: [database] url: a database is unlocked over"),
+            "{found:?}"
+        );
+    }
+    assert!(parse(&text("host=127.0.0.1 sslrootcert=/ca", "")).is_ok());
+    // Without keys to give away it is the database's own matter.
+    assert!(parse(&GOOD.replace("host=/run/pg", "host=127.0.0.1&sslmode=disable")).is_ok());
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place() {
     let text = r#"
 [database]

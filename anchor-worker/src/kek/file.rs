@@ -30,8 +30,13 @@ pub struct Provider {
 impl Provider {
     pub(super) fn open(config: &Config) -> Result<Self, Trouble> {
         let key = secret_file::key(&config.key_file)?;
+        // The keyring says which key wrapped: from wherever the worker was started, the same one has the same name.
+        let path = std::path::absolute(&config.key_file).map_err(|error| {
+            let text = format!("{} has no whole path: {error}", config.key_file.display());
+            Trouble::new(Kind::Configuration, text)
+        })?;
         Ok(Self {
-            path: config.key_file.clone(),
+            path,
             cipher: Box::new(Aes256Gcm::new((&*key).into())),
         })
     }

@@ -1,11 +1,12 @@
-//! Who signs checkpoints. The key is where the database is not: whoever rewrites the log cannot sign what comes of it.
+//! Who signs checkpoints, and what is published of erasures. The key is where the database is not: whoever rewrites the log cannot sign what comes of it.
 
 mod aws;
 mod file;
 mod vault;
 
 use identity_core::checkpoint::Checkpoint;
-use identity_core::note::{VerifierKey, signature_line};
+use identity_core::note::{self, VerifierKey, signature_line};
+use identity_core::tombstone::Head;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
@@ -75,22 +76,38 @@ impl Signer {
     /// # Errors
     /// What the service answers; `Untrue` if its signature does not verify, or if the text is no checkpoint of this log.
     pub async fn sign(&self, checkpoint_text: &str, origin: &str) -> Result<String, Trouble> {
-        let untrue = |text| Trouble::new(Kind::Untrue, text);
         let own = Checkpoint::parse(checkpoint_text).is_some_and(|read| read.origin == origin);
         if !own {
             return Err(untrue("what is to be signed is no checkpoint of this log"));
         }
+        self.note(checkpoint_text, origin).await
+    }
+
+    /// The head of a list of tombstones as a signed note.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn sign_tombstones(&self, head: &str, origin: &str) -> Result<String, Trouble> {
+        let own = Head::parse(head).is_some_and(|read| read.origin == origin);
+        if !own {
+            return Err(untrue(
+                "what is to be signed is no list of this log's tombstones",
+            ));
+        }
+        self.note(head, origin).await
+    }
+
+    async fn note(&self, text: &str, origin: &str) -> Result<String, Trouble> {
         let key = self.key(origin).await?;
         let signature = match &self.provider {
-            Provider::Vault(provider) => provider.sign(checkpoint_text).await?,
-            Provider::Aws(provider) => provider.sign(checkpoint_text).await?,
-            Provider::File(provider) => provider.sign(checkpoint_text),
+            Provider::Vault(provider) => provider.sign(text).await?,
+            Provider::Aws(provider) => provider.sign(text).await?,
+            Provider::File(provider) => provider.sign(text),
         };
         let line = signature_line(origin, key.id(), &signature);
-        let note = format!("{checkpoint_text}\n{line}");
-        let opened = Checkpoint::open(&note, &[key]);
-        match opened {
-            Ok(_) => Ok(note),
+        let signed = format!("{text}\n{line}");
+        match note::open(signed.as_bytes(), &[key]) {
+            Ok(_) => Ok(signed),
             Err(_) => Err(untrue("the signer's signature does not verify")),
         }
     }
@@ -105,4 +122,8 @@ impl Signer {
         };
         self.public_key.get_or_try_init(ask).await
     }
+}
+
+fn untrue(text: &str) -> Trouble {
+    Trouble::new(Kind::Untrue, text)
 }

@@ -6,12 +6,13 @@
 //! A round that ends in trouble is forgotten, and the next one begins anew: since each anchor is shown to continue the last one in the store, none is
 //! missing in between, whatever was done and not answered.
 
-use identity_core::checkpoint::Checkpoint;
+use identity_core::checkpoint::{Checkpoint, Tree};
 use identity_core::merkle::{Digest, verify_consistency};
 use identity_core::note::VerifierKey;
 
-use super::known::{Known, tree};
-use super::refusal::{Refusal, Tree};
+use super::declared::Beginning;
+use super::known::Known;
+use super::refusal::Refusal;
 use crate::store::{Object, Stored};
 use crate::trouble::{Kind, Trouble};
 
@@ -24,18 +25,46 @@ pub enum Effect {
     Checkpoint,
     /// Ask the signer for its key, under the log's name.
     Key { origin: String },
+    /// Read what declares this incarnation of the log and each before it, and what they continue.
+    Declarations { incarnation: u32 },
+    /// Look whether a later incarnation than this one is declared.
+    Later { incarnation: u32 },
     /// Read the newest anchor of the store.
-    ReadLast,
+    ReadLast { incarnation: u32 },
     /// Ask the database for the proof that one tree begins with the other.
     Consistency { old: u64, new: u64 },
     /// Have this text signed.
     Sign { text: String, origin: String },
     /// Store a note at its size, unless something is there.
-    Put { size: u64, note: String },
+    Put {
+        incarnation: u32,
+        size: u64,
+        note: String,
+    },
     /// Read what is there instead.
-    ReadBack { size: u64 },
+    ReadBack { incarnation: u32, size: u64 },
     /// Tell the database of an anchor.
     Record { note: String, stored: Stored },
+}
+
+impl Effect {
+    /// One word, for whoever measures.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Checkpoint => "checkpoint",
+            Self::Key { .. } => "key",
+            Self::Declarations { .. } => "declarations",
+            Self::Later { .. } => "later",
+            Self::ReadLast { .. } => "read_last",
+            Self::Consistency { .. } => "consistency",
+            Self::Sign { .. } => "sign",
+            Self::Put { .. } => "put",
+            Self::ReadBack { .. } => "read_back",
+            Self::Record { .. } => "record",
+        }
+    }
 }
 
 /// What came of it.
@@ -44,6 +73,8 @@ pub enum Event {
     Sealed,
     Checkpoint(String),
     Key(VerifierKey),
+    Declarations(Vec<Beginning>),
+    Later(bool),
     Last(Option<Object>),
     Consistency(Vec<Digest>),
     Signed(String),
@@ -88,6 +119,12 @@ enum State {
     Keying {
         now: Checkpoint,
     },
+    Declaring {
+        now: Checkpoint,
+    },
+    LookingAhead {
+        now: Checkpoint,
+    },
     Reading {
         now: Checkpoint,
     },
@@ -120,12 +157,11 @@ enum State {
     Over,
 }
 
-/// The newest anchor of the store, opened.
+/// What the log has to continue: the newest anchor of the store, opened; or what its incarnation begins with.
 #[derive(Debug)]
 struct Last {
     tree: Tree,
-    note: String,
-    stored: Stored,
+    anchor: Option<(String, Stored)>,
 }
 
 impl Round {
@@ -170,7 +206,19 @@ fn advance(state: State, known: &mut Known, event: Event) -> Step {
                 return Err(trouble("the signer gave a key of another name"));
             }
             known.key = Some(key);
-            Ok((State::Reading { now }, Effect::ReadLast))
+            Ok(keyed(known, now))
+        }
+        (State::Declaring { now }, Event::Declarations(beginnings)) => {
+            known.believe(&beginnings)?;
+            Ok(keyed(known, now))
+        }
+        (State::LookingAhead { .. }, Event::Later(true)) => Err(Refusal::Superseded {
+            incarnation: known.incarnation() + 1,
+        }
+        .into()),
+        (State::LookingAhead { now }, Event::Later(false)) => {
+            let incarnation = known.incarnation();
+            Ok((State::Reading { now }, Effect::ReadLast { incarnation }))
         }
         (State::Reading { now }, Event::Last(object)) => read(known, now, object),
         (State::Rechecking { last }, Event::Checkpoint(text)) => {
@@ -178,14 +226,14 @@ fn advance(state: State, known: &mut Known, event: Event) -> Step {
             if now.size < last.tree.size {
                 return Err(Refusal::Shorter {
                     anchored: last.tree,
-                    database: tree(&now),
+                    database: now.tree(),
                 }
                 .into());
             }
             compare(known, last, now)
         }
         (State::Proving { last, now }, Event::Consistency(path)) => {
-            let (old, new) = (last.tree, tree(&now));
+            let (old, new) = (last.tree, now.tree());
             if !verify_consistency(old.size, new.size, &old.root, &new.root, &path) {
                 return Err(Refusal::Rewritten {
                     anchored: old,
@@ -197,18 +245,19 @@ fn advance(state: State, known: &mut Known, event: Event) -> Step {
         }
         (State::RecordingLast { last, now }, Event::Recorded) => {
             known.recorded = Some(last.tree.size);
-            after_last(last.tree, now)
+            after_last(&last, now)
         }
         (State::Signing { now }, Event::Signed(note)) => signed(known, now, note),
         (State::Putting { now, note }, Event::Put(stored)) => Ok(put(known, now, note, stored)),
         (State::Putting { now, .. }, Event::Taken) => {
-            let size = now.size;
-            Ok((State::ReadingBack { now }, Effect::ReadBack { size }))
+            let (incarnation, size) = (known.incarnation(), now.size);
+            let effect = Effect::ReadBack { incarnation, size };
+            Ok((State::ReadingBack { now }, effect))
         }
         (State::ReadingBack { now }, Event::ReadBack(object)) => read_back(known, now, object),
         (State::Recording { now, stored }, Event::Recorded) => {
             known.recorded = Some(now.size);
-            let tree = tree(&now);
+            let tree = now.tree();
             Err(End::Anchored { tree, stored })
         }
         _ => Err(trouble("an answer came that was not asked for")),
@@ -236,7 +285,7 @@ fn own_checkpoint(known: &Known, text: &str) -> Result<Checkpoint, Refusal> {
 fn checkpointed(known: &Known, text: &str) -> Step {
     let now = own_checkpoint(known, text)?;
     if known.key.is_some() {
-        return Ok((State::Reading { now }, Effect::ReadLast));
+        return Ok(keyed(known, now));
     }
     if now.size == 0 {
         // Under which name the log goes is not settled before its first row.
@@ -246,17 +295,34 @@ fn checkpointed(known: &Known, text: &str) -> Step {
     Ok((State::Keying { now }, Effect::Key { origin }))
 }
 
+/// Under which name the log goes is known. Another than the first has to be shown to be rightly so, once.
+fn keyed(known: &Known, now: Checkpoint) -> (State, Effect) {
+    let incarnation = known.incarnation();
+    if incarnation > 1 && known.kept.is_none() {
+        return (
+            State::Declaring { now },
+            Effect::Declarations { incarnation },
+        );
+    }
+    (State::LookingAhead { now }, Effect::Later { incarnation })
+}
+
 fn read(known: &mut Known, now: Checkpoint, object: Option<Object>) -> Step {
     let last = match object {
         None => None,
         Some(object) => {
             let (tree, note) = known.open(&object)?;
-            let stored = object.stored;
-            Some(Last { tree, note, stored })
+            let anchor = Some((note, object.stored));
+            Some(Last { tree, anchor })
         }
     };
     known.seen(last.as_ref().map(|last| last.tree))?;
-    match last {
+    let begins_with = || {
+        let tree = known.kept?;
+        let anchor = None;
+        Some(Last { tree, anchor })
+    };
+    match last.or_else(begins_with) {
         None => sign(now),
         Some(last) if last.tree.size > now.size => {
             Ok((State::Rechecking { last }, Effect::Checkpoint))
@@ -277,7 +343,7 @@ fn compare(known: &mut Known, last: Last, now: Checkpoint) -> Step {
     if last.tree.root != now.root {
         return Err(Refusal::Different {
             anchored: last.tree,
-            database: tree(&now),
+            database: now.tree(),
         }
         .into());
     }
@@ -286,18 +352,17 @@ fn compare(known: &mut Known, last: Last, now: Checkpoint) -> Step {
 
 /// The database's tree continues the last anchor, which the database may not know of: whoever put it may have died before it could say so.
 fn continues(known: &mut Known, last: Last, now: Checkpoint) -> Step {
-    if known.recorded >= Some(last.tree.size) {
-        return after_last(last.tree, now);
+    match last.anchor.clone() {
+        Some((note, stored)) if known.recorded < Some(last.tree.size) => Ok((
+            State::RecordingLast { last, now },
+            Effect::Record { note, stored },
+        )),
+        _ => after_last(&last, now),
     }
-    let (note, stored) = (last.note.clone(), last.stored.clone());
-    Ok((
-        State::RecordingLast { last, now },
-        Effect::Record { note, stored },
-    ))
 }
 
-fn after_last(last: Tree, now: Checkpoint) -> Step {
-    if last.size == now.size {
+fn after_last(last: &Last, now: Checkpoint) -> Step {
+    if last.tree.size == now.size && last.anchor.is_some() {
         return Err(End::Nothing { size: now.size });
     }
     sign(now)
@@ -315,6 +380,7 @@ fn signed(known: &Known, now: Checkpoint, note: String) -> Step {
         ));
     }
     let effect = Effect::Put {
+        incarnation: known.incarnation(),
         size: now.size,
         note: note.clone(),
     };
@@ -322,7 +388,7 @@ fn signed(known: &Known, now: Checkpoint, note: String) -> Step {
 }
 
 fn put(known: &mut Known, now: Checkpoint, note: String, stored: Stored) -> (State, Effect) {
-    known.newest = Some(tree(&now));
+    known.newest = Some(now.tree());
     let effect = Effect::Record {
         note,
         stored: stored.clone(),
@@ -336,10 +402,10 @@ fn read_back(known: &mut Known, now: Checkpoint, object: Option<Object>) -> Step
         return Err(End::Trouble(Trouble::new(Kind::Conflict, text)));
     };
     let (anchored, note) = known.open(&object)?;
-    if anchored != tree(&now) {
+    if anchored != now.tree() {
         return Err(Refusal::Forked {
             anchored,
-            database: tree(&now),
+            database: now.tree(),
         }
         .into());
     }

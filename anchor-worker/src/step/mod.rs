@@ -2,6 +2,8 @@
 //! what they answered, so it can be tested by the thousand.
 
 pub mod anchor;
+pub mod declared;
 pub mod known;
 pub mod refusal;
+pub mod tombstones;
 pub mod wait;

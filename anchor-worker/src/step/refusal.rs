@@ -2,30 +2,9 @@
 
 use std::fmt;
 
-use base64ct::{Base64, Encoding as _};
-use identity_core::merkle::Digest;
+pub use identity_core::checkpoint::Tree;
+use identity_core::incarnation::{DeclarationError, Role};
 use identity_core::note::NoteError;
-
-/// A tree, as far as a checkpoint tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tree {
-    pub size: u64,
-    pub root: Digest,
-}
-
-impl Tree {
-    /// The root, as a checkpoint has it.
-    #[must_use]
-    pub fn root_text(&self) -> String {
-        Base64::encode_string(&self.root)
-    }
-}
-
-impl fmt::Display for Tree {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "size {} root {}", self.size, self.root_text())
-    }
-}
 
 /// What cannot be unless somebody rewrote the history of the database, or put something into the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +29,19 @@ pub enum Refusal {
     Gone { seen: Tree, now: Option<Tree> },
     /// An anchor that this process has seen is another now.
     Replaced { seen: Tree, now: Tree },
+    /// The database is in a later incarnation of the log, and the store does not have what declares this one.
+    Undeclared { incarnation: u32 },
+    /// What lies there as the declaration of an incarnation is none.
+    Declaration {
+        incarnation: u32,
+        error: DeclarationError,
+    },
+    /// Whose signatures a declaration needs was not configured.
+    NoParties { incarnation: u32 },
+    /// The key that signs checkpoints is also a party's.
+    PartySigns { role: Role },
+    /// The store has the declaration of a later incarnation than the database is in.
+    Superseded { incarnation: u32 },
 }
 
 impl Refusal {
@@ -67,6 +59,29 @@ impl Refusal {
             Self::Misplaced { .. } => "misplaced",
             Self::Gone { .. } => "gone",
             Self::Replaced { .. } => "replaced",
+            Self::Undeclared { .. } => "undeclared",
+            Self::Declaration { .. } => "declaration",
+            Self::NoParties { .. } => "no_parties",
+            Self::PartySigns { .. } => "party_signs",
+            Self::Superseded { .. } => "superseded",
+        }
+    }
+
+    /// What there is to do where somebody restored the database on purpose; nothing where that explains nothing.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Shorter { .. } | Self::Different { .. } | Self::Rewritten { .. } => Some(
+                "if it was restored from a backup on purpose, both parties declare an incarnation: docs/howto/restore.md",
+            ),
+            Self::Superseded { .. } => Some(
+                "if it was restored from a backup of before that, declare the next incarnation; if anchor-worker declare was interrupted, run it again; if two \
+                 databases are in use, stop this one",
+            ),
+            Self::NoParties { .. } => {
+                Some("[incarnations] parties names the file of both parties' keys")
+            }
+            _ => None,
         }
     }
 }
@@ -116,6 +131,26 @@ impl fmt::Display for Refusal {
                     "the store had the anchor of {seen}, and now has {now} there"
                 )
             }
+            Self::Undeclared { incarnation } => write!(
+                out,
+                "the database's log is in a later incarnation, and incarnation {incarnation} was not declared in the store"
+            ),
+            Self::Declaration { incarnation, error } => {
+                write!(out, "the declaration of incarnation {incarnation}: {error}")
+            }
+            Self::NoParties { incarnation } => write!(
+                out,
+                "the database's log is in incarnation {incarnation}, and nobody was named whose signatures declare one"
+            ),
+            Self::PartySigns { role } => write!(
+                out,
+                "the key of the {} also signs checkpoints: whoever has it would be one of two parties too",
+                role.word()
+            ),
+            Self::Superseded { incarnation } => write!(
+                out,
+                "incarnation {incarnation} of the log was declared, and the database is in one before it"
+            ),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::key::{checkpoint_size, is_key};
+use super::key::{is_key, size_of};
 use super::{Entry, Object, Store};
 use crate::trouble::{Kind, Trouble};
 
@@ -28,35 +28,35 @@ impl Store {
         Ok(None)
     }
 
-    /// The last checkpoint below `prefix` that has a locked version, delete markers or not. `hint` is a key that is said to be there: if it is, what lies before
+    /// The last key of a size in `folder` that has a locked version, delete markers or not. `hint` is a key that is said to be there: if it is, what lies before
     /// it is not listed. One that is not there costs time and changes nothing.
     ///
     /// # Errors
     /// Any; `Untrue` if a thousand keys at the end are not locked.
     pub async fn last_key(
         &self,
-        prefix: &str,
+        folder: &str,
         hint: Option<&str>,
     ) -> Result<Option<String>, Trouble> {
-        if let Some(hint) = hint.filter(|hint| is_key(hint) && hint.starts_with(prefix))
+        if let Some(hint) = hint.filter(|hint| is_key(hint) && hint.starts_with(folder))
             && self.first(hint).await?.is_some()
         {
-            let later = self.last_locked(prefix, Some(hint)).await?;
+            let later = self.last_locked(folder, Some(hint)).await?;
             return Ok(later.or_else(|| Some(hint.to_owned())));
         }
-        self.last_locked(prefix, None).await
+        self.last_locked(folder, None).await
     }
 
     async fn last_locked(
         &self,
-        prefix: &str,
+        folder: &str,
         after: Option<&str>,
     ) -> Result<Option<String>, Trouble> {
         let mut keys = VecDeque::new();
-        let mut versions = self.versions_after(prefix, after);
+        let mut versions = self.versions_after(folder, after);
         while let Some(page) = versions.next().await? {
             for entry in page {
-                let ours = !entry.delete_marker && checkpoint_size(&entry.key).is_some();
+                let ours = !entry.delete_marker && size_of(folder, &entry.key).is_some();
                 if ours && keys.back() != Some(&entry.key) {
                     keys.push_back(entry.key);
                     if keys.len() > MAX_TRIES {

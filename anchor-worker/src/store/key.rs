@@ -1,23 +1,42 @@
-//! The names of anchors. Twenty digits, so that their order as texts is that of the sizes: a listing ends with the largest tree.
+//! The names of what lies there. Twenty digits, so that their order as texts is that of the sizes: a listing ends with the largest tree.
 
-/// What the keys of checkpoints begin with.
-pub const CHECKPOINTS: &str = "checkpoints/";
+/// What lies in folders of its own, of each incarnation: signed checkpoints, and tombstones.
+pub const CHECKPOINTS: &str = "checkpoints";
+pub const TOMBSTONES: &str = "tombstones";
+
+/// What the keys of all incarnations but the first begin with.
+pub const INCARNATIONS: &str = "incarnations/";
 
 const DIGITS: usize = 20;
 const MAX_KEY_BYTES: usize = 500;
 
-/// The key of the checkpoint of a tree of `size` leaves.
+/// What the keys of one kind begin with in one incarnation of the log.
 #[must_use]
-pub fn checkpoint_key(size: u64) -> String {
-    format!("{CHECKPOINTS}{size:0DIGITS$}")
+pub fn folder(incarnation: u32, what: &str) -> String {
+    match incarnation {
+        0 | 1 => format!("{what}/"),
+        later => format!("{INCARNATIONS}{later}/{what}/"),
+    }
 }
 
-/// The size that a key of [`checkpoint_key`]'s form speaks of.
+/// The key of what belongs to a tree of `size` leaves.
 #[must_use]
-pub fn checkpoint_size(key: &str) -> Option<u64> {
-    let digits = key.strip_prefix(CHECKPOINTS)?;
+pub fn sized_key(folder: &str, size: u64) -> String {
+    format!("{folder}{size:0DIGITS$}")
+}
+
+/// The size that a key of [`sized_key`]'s form speaks of.
+#[must_use]
+pub fn size_of(folder: &str, key: &str) -> Option<u64> {
+    let digits = key.strip_prefix(folder)?;
     let plain = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| plain)
+}
+
+/// The key of the document that declares an incarnation.
+#[must_use]
+pub fn declaration_key(incarnation: u32) -> String {
+    format!("{INCARNATIONS}{incarnation}/declaration")
 }
 
 /// Whether a key is one that we would make: parts of letters, digits, `_`, `-` and `.`, none of which begins with a dot. Such a key needs no encoding in an address and
@@ -44,10 +63,29 @@ mod tests {
     #[test]
     fn keys_sort_like_sizes() {
         let sizes = [0, 1, 9, 10, 999_999, u64::MAX - 1, u64::MAX];
-        let keys = sizes.map(checkpoint_key);
-        assert!(keys.is_sorted());
-        assert_eq!(keys.map(|key| checkpoint_size(&key)), sizes.map(Some));
-        assert!(is_key(&checkpoint_key(7)));
+        for incarnation in [1, 2, u32::MAX] {
+            let folder = folder(incarnation, CHECKPOINTS);
+            let keys = sizes.map(|size| sized_key(&folder, size));
+            assert!(keys.is_sorted());
+            assert!(keys.iter().all(|key| is_key(key)));
+            assert_eq!(keys.map(|key| size_of(&folder, &key)), sizes.map(Some));
+        }
+        assert!(is_key(&declaration_key(u32::MAX)));
+    }
+
+    #[test]
+    fn what_an_incarnation_has_is_in_no_folder_of_another() {
+        assert_eq!(folder(1, CHECKPOINTS), "checkpoints/");
+        assert_eq!(folder(2, CHECKPOINTS), "incarnations/2/checkpoints/");
+        assert_eq!(folder(2, TOMBSTONES), "incarnations/2/tombstones/");
+        let key = sized_key(&folder(2, CHECKPOINTS), 7);
+        for other in [
+            folder(1, CHECKPOINTS),
+            folder(22, CHECKPOINTS),
+            folder(2, TOMBSTONES),
+        ] {
+            assert_eq!(size_of(&other, &key), None, "{other}");
+        }
     }
 
     #[test]
@@ -61,7 +99,7 @@ mod tests {
             "other/00000000000000000007",
             "checkpoints/0000000000000000000\u{664}",
         ] {
-            assert_eq!(checkpoint_size(key), None, "{key}");
+            assert_eq!(size_of("checkpoints/", key), None, "{key}");
         }
     }
 

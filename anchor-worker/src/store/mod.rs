@@ -2,7 +2,7 @@
 //!
 //! | file | one job |
 //! |---|---|
-//! | `key.rs` | the names of anchors |
+//! | `key.rs` | the names of what lies there |
 //! | `find.rs` | the true version of a key, and the last key that has one |
 //! | `s3/` | an S3 bucket with Object Lock in compliance mode |
 //! | `directory/` | a directory: for development, and where somebody else copies it away |
@@ -20,10 +20,10 @@ use serde::Deserialize;
 
 use crate::trouble::{Kind, Trouble};
 
-pub use key::{CHECKPOINTS, checkpoint_key, checkpoint_size};
+pub use key::{CHECKPOINTS, INCARNATIONS, TOMBSTONES, declaration_key, folder, size_of, sized_key};
 
-/// Longest body that is read: a signed note.
-pub const MAX_BODY_BYTES: usize = identity_core::note::MAX_NOTE_BYTES;
+/// Longest body that is read: a list of tombstones.
+pub const MAX_BODY_BYTES: usize = identity_core::tombstone::MAX_OBJECT_BYTES;
 
 /// Seven years, and a day for each leap year that they may hold.
 const RETENTION_DAYS: u32 = 7 * 365 + 2;

@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Row};
 
 use super::refusal::refusal;
 use crate::kek::KeyContext;
+use crate::rows;
 use crate::trouble::{Kind, Trouble};
 
 const INSTALLATION: &str =
@@ -23,6 +24,9 @@ const MISSING: &str = "
 const NEXT_VERSION: &str = "
     SELECT COALESCE(pg_catalog.max(k.version), 0) OPERATOR(pg_catalog.+) 1 FROM identity.keyring k
      WHERE k.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text";
+const WAITING: &str = "
+    SELECT pg_catalog.max(k.version) FROM identity.keyring k
+     WHERE k.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text AND k.state OPERATOR(pg_catalog.=) 'enrolled'";
 const HEALTH: &str = "SELECT identity.identity_health()";
 const CHALLENGE: &str = "SELECT c.public_key, pg_catalog.uuid_send(c.epoch), c.system_identifier FROM identity.key_challenge() c";
 const LOAD: &str =
@@ -31,6 +35,8 @@ const ENROL: &str = "SELECT identity.key_enrol($1::pg_catalog.text, $2::pg_catal
 
 /// Longest wrapped key: those of key services have a few hundred bytes.
 const MAX_WRAPPED_BYTES: usize = 16_384;
+/// Most keys that a server has use for.
+const MAX_ENTRIES: usize = 256;
 
 /// A key of the keyring, wrapped.
 pub(super) struct Entry {
@@ -100,8 +106,9 @@ pub(super) async fn missing(database: &Client) -> Result<Vec<Entry>, Trouble> {
 }
 
 async fn entries(database: &Client, statement: &str) -> Result<Vec<Entry>, Trouble> {
-    let rows = database.query(statement, &[]).await.map_err(refusal)?;
-    let entries: Option<Vec<Entry>> = rows.iter().map(Entry::of).collect();
+    let rows = rows::at_most(MAX_ENTRIES, database, statement, &[]).await;
+    let rows = rows.map_err(refusal)?;
+    let entries = rows.and_then(|rows| rows.iter().map(Entry::of).collect());
     entries.ok_or_else(|| strange("keyring"))
 }
 
@@ -115,6 +122,12 @@ pub(super) async fn next_version(database: &Client, kind: KeyKind) -> Result<u32
     version
         .and_then(|version| version.try_into().ok())
         .ok_or_else(|| strange("keyring"))
+}
+
+/// The version that waits for its rotation.
+pub(super) async fn waiting(database: &Client, kind: KeyKind) -> Result<Option<i32>, Trouble> {
+    let row = database.query_one(WAITING, &[&kind.as_str()]).await;
+    row.and_then(|row| row.try_get(0)).map_err(refusal)
 }
 
 pub(super) async fn challenge(database: &Client) -> Result<Challenge, Trouble> {

@@ -12,8 +12,15 @@ impl Unlocker {
     /// The next version of a kind: made, wrapped, enrolled. The round loads it, and a rotation makes it active.
     ///
     /// # Errors
-    /// As [`Unlocker::round`].
+    /// As [`Unlocker::round`]; `Conflict` if one waits for its rotation already.
     pub async fn enrol(&self, database: &Client, kind: KeyKind) -> Result<u32, Trouble> {
+        if let Some(waits) = keyring::waiting(database, kind).await? {
+            let kind = kind.as_str();
+            let text = format!(
+                "{kind} {waits} is enrolled already and not in use yet: identity.key_rotate('{kind}') puts it to use, and then another can be made"
+            );
+            return Err(Trouble::new(Kind::Conflict, text));
+        }
         let version = keyring::next_version(database, kind).await?;
         self.enrol_version(database, kind, version).await?;
         Ok(version)

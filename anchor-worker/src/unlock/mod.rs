@@ -8,6 +8,7 @@ pub(crate) mod keyring;
 mod make;
 mod place;
 pub(crate) mod refusal;
+mod server_user;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::secret_file;
 use crate::trouble::{Kind, Trouble};
 use keyring::{Challenge, Entry};
 pub use place::Place;
+pub use server_user::uid;
 
 /// The section `[unlock]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,6 +36,8 @@ pub struct Config {
     pub secret_key_file: PathBuf,
     /// Where we note which database we unlock.
     pub state_directory: PathBuf,
+    /// Which user of the operating system the server runs as, by name or number; it is looked at on a Unix socket. Else `postgres`, if there is one.
+    pub server_user: Option<String>,
 }
 
 /// What a round found.

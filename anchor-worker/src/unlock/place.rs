@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::trouble::{Kind, Trouble};
 
 const FILE: &str = "unlock.json";
 const NEW_FILE: &str = "unlock.json.new";
+/// Not the new file: a worker that runs may be writing that one.
+const PROBE: &str = "unlock.json.probe";
 const MAX_FILE_BYTES: u64 = 4096;
 
 /// The file name of a WAL segment begins with the timeline that is written now; the control file's is that of the last checkpoint.
@@ -54,7 +56,7 @@ impl Place {
     }
 
     /// That nothing is known yet, or that it is this one.
-    pub(super) fn must_be_known(&self, directory: &Path) -> Result<(), Trouble> {
+    pub(crate) fn must_be_known(&self, directory: &Path) -> Result<(), Trouble> {
         match Self::known(directory)? {
             None => Ok(()),
             Some(known) if known == *self => Ok(()),
@@ -66,6 +68,30 @@ impl Place {
                 Err(Trouble::new(Kind::Untrue, text))
             }
         }
+    }
+
+    /// That a file can be written in the directory, and by nobody else.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub(crate) fn check(directory: &Path) -> Result<(), Trouble> {
+        let refused = |why: String| {
+            let text = format!("state_directory {} {why}", directory.display());
+            Trouble::new(Kind::Configuration, text)
+        };
+        let meta = fs::metadata(directory)
+            .map_err(|error| refused(format!("cannot be looked at: {error}")))?;
+        if !meta.is_dir() {
+            return Err(refused("is no directory".into()));
+        }
+        if meta.permissions().mode() & 0o022 != 0 {
+            return Err(refused(
+                "may be written by others, who could have a copy of the database unlocked: chmod 700".into(),
+            ));
+        }
+        let probe = directory.join(PROBE);
+        let written = File::create(&probe).and_then(|_| fs::remove_file(&probe));
+        written.map_err(|error| refused(format!("cannot be written: {error}")))
     }
 
     /// Which one was unlocked before.

@@ -1,6 +1,7 @@
 //! Rounds of anchoring against a database and a store that are a few lines each, with everything going wrong that can: effects that fail before or
 //! after they happen, a worker killed between any two of them, two workers at once, and a database whose history was rewritten.
 
+mod incarnations;
 mod world;
 
 use anchor_worker::step::anchor::{Effect, End, Event, Next, Round};

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anchor_worker::step::anchor::{Effect, End, Event, Next, Round};
+use anchor_worker::step::declared::Beginning;
 use anchor_worker::step::known::Known;
 use anchor_worker::store::{Object, Stored};
 use ed25519_dalek::{Signer as _, SigningKey};
-use identity_core::checkpoint::Checkpoint;
+use identity_core::checkpoint::{self, Checkpoint};
+use identity_core::incarnation::{Declaration, Parties, name, split};
 use identity_core::merkle::{self, Digest, Frontier, Nodes, verify_consistency};
 use identity_core::note::{VerifierKey, signature_line};
 
@@ -55,6 +57,9 @@ pub struct World {
     /// Rows that no seal has taken in.
     pub unsealed: Vec<Digest>,
     pub store: BTreeMap<u64, String>,
+    /// Anchors of incarnations before that of the store, and what declares each after the first.
+    pub former: BTreeMap<u32, BTreeMap<u64, String>>,
+    pub declared: BTreeMap<u32, String>,
     pub recorded: BTreeSet<u64>,
     pub key: SigningKey,
     pub signed: Vec<Checkpoint>,
@@ -69,6 +74,8 @@ impl World {
             tree: Tree::default(),
             unsealed: Vec::new(),
             store: BTreeMap::new(),
+            former: BTreeMap::new(),
+            declared: BTreeMap::new(),
             recorded: BTreeSet::new(),
             key: SigningKey::from_bytes(&[7; 32]),
             signed: Vec::new(),
@@ -87,12 +94,50 @@ impl World {
     }
 
     pub fn object(&self, size: u64) -> Option<Object> {
-        let note = self.store.get(&size)?;
-        Some(Object {
-            key: format!("checkpoints/{size:020}"),
-            body: note.clone().into_bytes(),
-            stored: stored(size),
-        })
+        object(self.newest(), size, self.store.get(&size)?)
+    }
+
+    /// The incarnation that the store's newest anchors are of.
+    pub fn newest(&self) -> u32 {
+        self.declared.keys().last().copied().unwrap_or(1)
+    }
+
+    /// The anchors of one incarnation.
+    fn anchors(&mut self, incarnation: u32) -> &mut BTreeMap<u64, String> {
+        if incarnation == self.newest() {
+            &mut self.store
+        } else {
+            self.former.entry(incarnation).or_default()
+        }
+    }
+
+    fn last(&mut self, incarnation: u32) -> Option<Object> {
+        let (size, note) = self.anchors(incarnation).last_key_value()?;
+        object(incarnation, *size, note)
+    }
+
+    /// What a restore to so many leaves has to be declared as.
+    pub fn declaration(&mut self, kept: u64) -> Declaration {
+        let (log, incarnation) = (split(&self.origin).0.to_owned(), self.newest());
+        let last = opened(self.store.last_key_value().unwrap().1);
+        let root = merkle::root(kept, &self.tree).unwrap();
+        Declaration {
+            log,
+            incarnation: incarnation + 1,
+            kept: checkpoint::Tree { size: kept, root },
+            last: last.tree(),
+            at: 0,
+            reason: "a test".into(),
+        }
+    }
+
+    /// Puts a declaration into effect, in the store and in the database.
+    pub fn declare(&mut self, declaration: &Declaration, note: String) {
+        let before = self.newest();
+        self.former.insert(before, std::mem::take(&mut self.store));
+        self.declared.insert(declaration.incarnation, note);
+        self.origin = name(&declaration.log, declaration.incarnation);
+        self.recorded.retain(|size| *size <= declaration.kept.size);
     }
 
     /// Does what is asked for; `None` if it cannot be done.
@@ -106,10 +151,22 @@ impl World {
             }
             Effect::Checkpoint => Event::Checkpoint(self.checkpoint().text()),
             Effect::Key { origin } => Event::Key(vkey(&self.key, &origin)),
-            Effect::ReadLast => {
-                let last = self.store.last_key_value().map(|(size, _)| *size);
-                Event::Last(last.and_then(|size| self.object(size)))
+            Effect::Declarations { incarnation } => Event::Declarations(
+                (2..=incarnation)
+                    .map(|number| Beginning {
+                        declaration: self.declared.get(&number).map(|note| Object {
+                            key: format!("incarnations/{number}/declaration"),
+                            body: note.clone().into_bytes(),
+                            stored: stored(0),
+                        }),
+                        last: self.last(number - 1),
+                    })
+                    .collect(),
+            ),
+            Effect::Later { incarnation } => {
+                Event::Later(self.declared.contains_key(&(incarnation + 1)))
             }
+            Effect::ReadLast { incarnation } => Event::Last(self.last(incarnation)),
             Effect::Consistency { old, new } => {
                 Event::Consistency(merkle::consistency(old, new, &self.tree).ok()?)
             }
@@ -117,14 +174,22 @@ impl World {
                 self.signed.push(Checkpoint::parse(&text).unwrap());
                 Event::Signed(note(&self.key, &text, &origin))
             }
-            Effect::Put { size, note } => {
-                if self.store.contains_key(&size) {
+            Effect::Put {
+                incarnation,
+                size,
+                note,
+            } => {
+                let anchors = self.anchors(incarnation);
+                if anchors.contains_key(&size) {
                     return Some(Event::Taken);
                 }
-                self.store.insert(size, note);
+                anchors.insert(size, note);
                 Event::Put(stored(size))
             }
-            Effect::ReadBack { size } => Event::ReadBack(self.object(size)),
+            Effect::ReadBack { incarnation, size } => {
+                let note = self.anchors(incarnation).get(&size).cloned();
+                Event::ReadBack(note.and_then(|note| object(incarnation, size, &note)))
+            }
             Effect::Record { note, stored: at } => {
                 let checkpoint = note.split_once("\n\n").unwrap().0.to_owned() + "\n";
                 let size = Checkpoint::parse(&checkpoint).unwrap().size;
@@ -176,6 +241,47 @@ impl World {
 
 pub fn leaf(number: u64, version: u8) -> Digest {
     merkle::leaf_hash(&[version; 16], &number.to_be_bytes())
+}
+
+fn object(incarnation: u32, size: u64, note: &str) -> Option<Object> {
+    let folder = match incarnation {
+        1 => String::new(),
+        later => format!("incarnations/{later}/"),
+    };
+    Some(Object {
+        key: format!("{folder}checkpoints/{size:020}"),
+        body: note.to_owned().into_bytes(),
+        stored: stored(size),
+    })
+}
+
+/// The two parties' keys, and what both would say.
+pub struct Pair {
+    pub keys: [SigningKey; 2],
+    pub parties: Parties,
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        Self::of([21, 22])
+    }
+
+    pub fn of(seeds: [u8; 2]) -> Self {
+        let keys = seeds.map(|seed| SigningKey::from_bytes(&[seed; 32]));
+        let [operator, counsel] = [("operator", &keys[0]), ("counsel", &keys[1])]
+            .map(|(word, key)| vkey(key, &format!("{word}.example")));
+        Self {
+            keys,
+            parties: Parties { operator, counsel },
+        }
+    }
+
+    pub fn sign(&self, declaration: &Declaration) -> String {
+        let text = declaration.text();
+        let first = note(&self.keys[0], &text, "operator.example");
+        let second = note(&self.keys[1], &text, "counsel.example");
+        first + second.rsplit_once("\n\n").unwrap().1
+    }
 }
 
 pub fn stored(size: u64) -> Stored {

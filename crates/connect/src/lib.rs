@@ -13,24 +13,22 @@
 
 mod bounded;
 mod options;
+mod socket;
 mod tls;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 
-use bounded::Bounded;
 pub use options::Options;
+use socket::Socket;
 
 /// How long connecting may take, unless `connect_timeout` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,6 +72,35 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
+/// Why there is no session.
+#[derive(Debug)]
+pub enum Unopened {
+    /// At the socket listens another user of the operating system than the one that was named: nothing was said to it.
+    Stranger(Failure),
+    Failed(Failure),
+}
+
+impl Unopened {
+    /// In words.
+    #[must_use]
+    pub fn failure(self) -> Failure {
+        let (Self::Stranger(failure) | Self::Failed(failure)) = self;
+        failure
+    }
+}
+
+impl From<Failure> for Unopened {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<tokio_postgres::Error> for Unopened {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// A session, and the task that works on its connection.
 pub struct Session {
     pub client: Client,
@@ -90,11 +117,17 @@ impl Session {
             _ => Ok(()),
         }
     }
+
+    /// Cuts the connection, whatever is under way. With `client_connection_check_interval` set the server notices, and ends the session.
+    pub fn abandon(self) {
+        self.connection.abort();
+    }
 }
 
 /// Opens a session, which begins with `settings`: SQL that closes it to whatever its user does not mean to do.
 pub async fn open(options: &Options, settings: &str) -> Result<Session, Failure> {
-    open_waking(options, settings, Arc::default()).await
+    let opened = open_waking(options, settings, Arc::default()).await;
+    opened.map_err(Unopened::failure)
 }
 
 /// The same, and `wake` is told of each notification (of whatever the settings LISTEN to) and of the end of the connection.
@@ -102,7 +135,7 @@ pub async fn open_waking(
     options: &Options,
     settings: &str,
     wake: Arc<Notify>,
-) -> Result<Session, Failure> {
+) -> Result<Session, Unopened> {
     let limit = options.config.get_connect_timeout();
     let limit = limit.copied().unwrap_or(CONNECT_TIMEOUT);
     let session = tokio::time::timeout(limit, connect(options, wake))
@@ -112,39 +145,15 @@ pub async fn open_waking(
     Ok(session)
 }
 
-async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Failure> {
+async fn connect(options: &Options, wake: Arc<Notify>) -> Result<Session, Unopened> {
     let mut config = options.config.clone();
-    let port = options.config.get_ports().first().copied().unwrap_or(5432);
-    match options.config.get_hosts() {
-        [Host::Unix(directory)] => {
-            let path = directory.join(format!(".s.PGSQL.{port}"));
-            let socket = UnixStream::connect(&path).await;
-            let socket = socket.map_err(|error| unreachable(&path.display(), &error))?;
-            let socket = Bounded::new(socket);
-            config.ssl_mode(SslMode::Disable);
-            start(config.connect_raw(socket, NoTls), wake).await
-        }
-        [Host::Tcp(name)] => {
-            let socket = match options.config.get_hostaddrs() {
-                [] => TcpStream::connect((name.as_str(), port)).await,
-                [address] => TcpStream::connect((*address, port)).await,
-                _ => return Err("name one server".into()),
-            };
-            let socket =
-                socket.map_err(|error| unreachable(&format!("{name} port {port}"), &error))?;
-            let Some(files) = &options.tls else {
-                config.ssl_mode(SslMode::Disable);
-                return start(config.connect_raw(Bounded::new(socket), NoTls), wake).await;
-            };
-            config.ssl_mode(SslMode::Require);
-            start(
-                config.connect_raw(socket, tls::Tls::new(files, name)?),
-                wake,
-            )
-            .await
-        }
-        _ => Err("name one server".into()),
-    }
+    let (socket, mode) = socket::open(options).await?;
+    config.ssl_mode(mode);
+    Ok(match socket {
+        Socket::Unix(socket) => start(config.connect_raw(socket, NoTls), wake).await?,
+        Socket::Tcp(socket) => start(config.connect_raw(socket, NoTls), wake).await?,
+        Socket::Tls(socket, tls) => start(config.connect_raw(socket, tls), wake).await?,
+    })
 }
 
 /// The connection is worked on by a task of its own for as long as its client lives.
@@ -181,8 +190,4 @@ where
     drop(connection);
     wake.notify_one();
     end
-}
-
-fn unreachable(at: &dyn fmt::Display, error: &io::Error) -> Failure {
-    Failure(format!("the server cannot be reached at {at}: {error}"))
 }

@@ -21,6 +21,8 @@ pub struct Options {
     pub config: Config,
     /// `None` over a Unix socket, and over TCP only if `sslmode=disable` says so.
     pub tls: Option<Files>,
+    /// Which user of the operating system has to listen at a Unix socket; `None` if it may be any.
+    pub server_uid: Option<u32>,
 }
 
 impl Options {
@@ -37,7 +39,17 @@ impl Options {
         own.fill(&variable);
         let tcp = matches!(config.get_hosts(), [Host::Tcp(_)]);
         let tls = if tcp { own.files(&variable)? } else { None };
-        Ok(Self { config, tls })
+        Ok(Self {
+            config,
+            tls,
+            server_uid: None,
+        })
+    }
+
+    /// Whether whoever is on the way, or listens at the server's port first, can be the server.
+    #[must_use]
+    pub fn is_open_to_strangers(&self) -> bool {
+        self.tls.is_none() && !matches!(self.config.get_hosts(), [Host::Unix(_)])
     }
 }
 

@@ -1,9 +1,13 @@
 //! Checkpoints: how large the tree is and what its root is, for others to sign and to keep. C2SP
 //! `tlog-checkpoint`; specified in `docs/spec/checkpoint.md`.
 
+use core::fmt;
+
 use uuid::Uuid;
 
 use crate::encoding::{array_from_base64, base64, decimal};
+use crate::incarnation::split;
+use crate::merkle::Digest;
 use crate::note::{self, MAX_NOTE_BYTES, Note, NoteError, VerifierKey, is_plain};
 
 const LOG: &str = "identity_pgx/";
@@ -15,6 +19,29 @@ const DEVELOPMENT_LOG: &str = "identity_pgx/DEVELOPMENT/";
 pub fn origin(installation: &[u8; 16], development: bool) -> String {
     let log = if development { DEVELOPMENT_LOG } else { LOG };
     format!("{log}{}", Uuid::from_bytes(*installation).hyphenated())
+}
+
+/// A tree, as far as a checkpoint tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// How many leaves it has.
+    pub size: u64,
+    /// Its root.
+    pub root: Digest,
+}
+
+impl Tree {
+    /// The root, as a checkpoint has it.
+    #[must_use]
+    pub fn root_text(&self) -> String {
+        base64(&self.root)
+    }
+}
+
+impl fmt::Display for Tree {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "size {} root {}", self.size, self.root_text())
+    }
 }
 
 /// The text of a checkpoint, member by member.
@@ -72,7 +99,8 @@ impl Checkpoint {
     /// Reads a signed checkpoint, and believes it if one of `keys` that is called like its origin has
     /// signed it, and no signature that names one of `keys` is wrong.
     ///
-    /// The name matters: a key that may speak for one log, or a witness', does not speak for another.
+    /// The name matters: a key that may speak for one log, or a witness', does not speak for another. One that may speak for one of our logs
+    /// speaks for each of its incarnations.
     ///
     /// # Errors
     /// Any [`NoteError`]; [`NoteError::NotSigned`] for a text without signatures too.
@@ -80,7 +108,9 @@ impl Checkpoint {
         if Self::parse(text_or_note).is_some() {
             return Err(NoteError::NotSigned);
         }
-        let opened = note::open(text_or_note.as_bytes(), keys)?;
+        let origin = text_or_note.lines().next().unwrap_or_default();
+        let keys = speaking_for(origin, keys);
+        let opened = note::open(text_or_note.as_bytes(), &keys)?;
         let checkpoint = Self::parse(opened.text).ok_or(NoteError::Malformed)?;
         let own = |key: &&VerifierKey| key.name() == checkpoint.origin;
         if !opened.signers.iter().any(own) {
@@ -89,9 +119,27 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// The tree that it is of.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        Tree {
+            size: self.size,
+            root: self.root,
+        }
+    }
+
     /// Whether the log is one that is kept with development keys: whoever likes can make its rows.
     #[must_use]
     pub fn is_development(&self) -> bool {
         self.origin.starts_with(DEVELOPMENT_LOG)
     }
+}
+
+/// The keys of a log, as those of the incarnation of it that `origin` names; others as they are.
+pub(crate) fn speaking_for(origin: &str, keys: &[VerifierKey]) -> Vec<VerifierKey> {
+    let named = |key: &VerifierKey| match split(key.name()).0 == split(origin).0 {
+        true => key.renamed(origin),
+        false => Some(key.clone()),
+    };
+    keys.iter().filter_map(named).collect()
 }

@@ -18,11 +18,13 @@
 //! | [`chain`] | the MAC chain of a lane, and its verification |
 //! | [`merkle`] | the tree of RFC 6962: append, root, proofs and their verification |
 //! | [`salt`] | salts of tree leaves |
+//! | [`tombstone`] | what is published of an erasure |
 //! | [`tile`] | batches of rows as trees in tiles |
 //! | [`seal_leaf`] | the leaf that closes a batch |
 //! | [`replay`] | a ledger followed from the rows to the root |
 //! | [`note`] | signed notes, and the keys that sign them |
 //! | [`checkpoint`] | size and root of the tree, as a note |
+//! | [`incarnation`] | how a log goes on that became shorter: the declaration, and who signs it |
 //! | [`proof`] | that a row is in the log |
 //! | [`digest`] | digests of events, of texts beside them, and of certificates |
 //! | [`limit`] | how much a caller may still do under a purpose |
@@ -53,6 +55,7 @@ pub mod decision;
 pub mod digest;
 pub mod envelope;
 pub mod field;
+pub mod incarnation;
 pub mod key;
 pub mod leaf;
 pub mod limit;
@@ -67,6 +70,7 @@ pub mod seal_leaf;
 pub mod sealing;
 pub mod text;
 pub mod tile;
+pub mod tombstone;
 pub mod trace;
 pub mod vocabulary;
 
@@ -101,6 +105,6 @@ pub use seal_leaf::{LaneHeads, SealLeaf};
 pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
-    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, KeyState,
-    Membership, Outcome, RotationReason, Route, Vertical, Zone,
+    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, DeliveryTrouble,
+    KeyState, Membership, NoticeKind, Outcome, RotationReason, Route, Vertical, Zone,
 };

@@ -130,6 +130,18 @@ impl VerifierKey {
         self.id
     }
 
+    /// The public key itself.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8; PUBLIC_KEY_BYTES] {
+        self.key.as_bytes()
+    }
+
+    /// The same key under another name.
+    #[must_use]
+    pub fn renamed(&self, name: &str) -> Option<Self> {
+        Self::new(name, self.public_key())
+    }
+
     /// Whether `signature` is this key's over `message`. Strict: signatures that fit more than one
     /// message or key are refused.
     #[must_use]
@@ -187,6 +199,12 @@ impl<'a> Note<'a> {
     #[must_use]
     pub fn claims(&self, name: &str) -> bool {
         self.signatures.iter().any(|line| line.name == name)
+    }
+
+    /// How many signatures it carries, of whomever.
+    #[must_use]
+    pub fn signatures(&self) -> usize {
+        self.signatures.len()
     }
 
     /// The given keys that have signed the text.

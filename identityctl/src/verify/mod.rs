@@ -3,4 +3,4 @@
 pub mod anchors;
 pub mod bundle;
 pub mod database;
-mod file;
+pub mod file;

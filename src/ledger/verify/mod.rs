@@ -4,6 +4,7 @@
 //! chain key: docs/lying-database.md says who sees what.
 
 mod anchored;
+mod declared;
 mod expired;
 mod heads;
 mod policy;
@@ -21,7 +22,7 @@ pub use report::Report;
 use crate::keys::region::Keys;
 use crate::query::{connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
-use crate::{biometric, call, consent, erasure, error, forget, keys, retention};
+use crate::{biometric, call, consent, erasure, error, forget, keys, retention, tombstone};
 
 sql_function!(ledger_verify, pg_finfo_ledger_verify, verify);
 
@@ -54,6 +55,7 @@ fn check(keys: &Keys, full: bool, report: &mut Report) {
                 erasure::verify::check(keys, report);
                 forget::verify::check(keys, report);
                 biometric::verify::check(keys, report);
+                tombstone::verify::check(keys, report);
                 policy::callers(keys, report);
                 policy::verticals(keys, report);
                 retention::audit::check(keys, report);

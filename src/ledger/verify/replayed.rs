@@ -6,7 +6,7 @@ use identity_core::replay::{Check, Context, replay};
 
 use super::report::Report;
 use super::store::Tables;
-use super::{anchored, expired};
+use super::{anchored, declared, expired};
 use crate::clock;
 use crate::keys::region::Keys;
 use crate::query::Statement;
@@ -29,6 +29,7 @@ pub fn check(keys: &Keys, report: &mut Report) -> BTreeMap<u32, u64> {
             );
         }
         anchored::check(keys, report);
+        declared::check(keys, report);
         expired::check(keys, report)
     });
     let context = Context {

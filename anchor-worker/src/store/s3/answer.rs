@@ -46,7 +46,9 @@ pub(super) fn page(body: &[u8]) -> Result<Page, Trouble> {
 fn entry(node: Node<'_, '_>, delete_marker: bool, encoded: bool) -> Option<Entry> {
     let key = text(node, "Key")?;
     let key = if encoded {
-        percent_decode_str(key).decode_utf8().ok()?.into_owned()
+        // As in a form: a space may be a plus, and a plus never is one.
+        let key = key.replace('+', " ");
+        percent_decode_str(&key).decode_utf8().ok()?.into_owned()
     } else {
         key.to_owned()
     };
@@ -179,10 +181,10 @@ mod tests {
     fn an_encoded_key_is_decoded() {
         let encoded = PAGE
             .replace("<KeyMarker/>", "<EncodingType>url</EncodingType>")
-            .replace("my-image.jpg", "a%2Fb%01%20%C3%A4%3Cx%3E");
+            .replace("my-image.jpg", "a%2Fb%01%20%C3%A4%3Cx%3E+c%2Bd");
         assert_eq!(
             page(encoded.as_bytes()).unwrap().entries[0].key,
-            "a/b\u{1} ä<x>"
+            "a/b\u{1} ä<x> c+d"
         );
         let broken = encoded.replace("%C3%A4", "%C3");
         assert!(page(broken.as_bytes()).is_err());

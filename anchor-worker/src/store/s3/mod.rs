@@ -96,9 +96,13 @@ impl Bucket {
             }
         };
         let authorities = config.ca_file.as_deref();
+        let address = http::endpoint(&address)?;
+        if aws::is_elsewhere(&address, &config.region) {
+            return Err(wrong("endpoint is in another region than the one declared"));
+        }
         Ok(Self {
             client: http::client(authorities)?,
-            address: http::endpoint(&address)?,
+            address,
             name: config.bucket.clone(),
             prefix: config.prefix.clone(),
             region: config.region.clone(),
@@ -113,11 +117,6 @@ impl Bucket {
             Trouble::new(Kind::Configuration, text)
         };
         let answer = self.ask(Ask::bucket("versioning")).await?;
-        if let Some(region) = answer.header("x-amz-bucket-region")
-            && region != self.region
-        {
-            return Err(wrong("is in another region than the one declared"));
-        }
         if answer::versioning(&answer.body)?.as_deref() != Some("Enabled") {
             return Err(wrong("keeps no versions: an anchor could be overwritten"));
         }

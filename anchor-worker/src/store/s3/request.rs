@@ -113,6 +113,14 @@ impl Bucket {
         let response = sent.map_err(|error| http::unreachable(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = http::body(response, ask.limit).await?;
+        // A service that is not Amazon's may take what was signed for another region.
+        if headers
+            .get("x-amz-bucket-region")
+            .is_some_and(|region| region.as_bytes() != self.region.as_bytes())
+        {
+            let text = "the bucket is in another region than the one declared";
+            return Err(Trouble::new(Kind::Configuration, text));
+        }
         if status == StatusCode::OK {
             return Ok(Answer { headers, body });
         }

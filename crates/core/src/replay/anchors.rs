@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::finding::{Fault, Finding, Place};
 use super::store::{Anchor, Store};
 use crate::checkpoint::{self, Checkpoint};
+use crate::incarnation::split;
 use crate::merkle::{Digest, Frontier};
 
 pub(super) struct Anchors {
@@ -83,7 +84,7 @@ impl Anchors {
         Ok(self.next.pop_front_if(|anchor| anchor.tree_size <= size))
     }
 
-    /// Whether the note is about this tree: its signature is for whoever has the verifier key.
+    /// Whether the note is about this tree, in whatever incarnation of the log: its signature is for whoever has the verifier key.
     fn says(&self, anchor: &Anchor, root: &Digest) -> bool {
         let body = anchor
             .checkpoint
@@ -91,7 +92,9 @@ impl Anchors {
             .map(|(body, _)| format!("{body}\n"));
         body.and_then(|body| Checkpoint::parse(&body))
             .is_some_and(|checkpoint| {
-                self.origins.contains(&checkpoint.origin)
+                self.origins
+                    .iter()
+                    .any(|log| log == split(&checkpoint.origin).0)
                     && checkpoint.size == anchor.tree_size
                     && checkpoint.root == *root
             })

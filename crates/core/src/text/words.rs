@@ -7,7 +7,7 @@ use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 use zeroize::Zeroizing;
 
 use super::gap::Gap;
-use super::letters::{is_far, is_invisible, look_alike, small_capital};
+use super::letters::{is_far, is_invisible, look_alike};
 
 /// Stands for any run of letters that no pattern can hold.
 pub(super) const FOREIGN: u8 = b'*';
@@ -144,7 +144,7 @@ impl Reader {
             // Neither a letter nor a boundary.
         } else if c.is_alphanumeric() {
             let known = look_alike(c).or_else(|| c.to_lowercase().next().and_then(look_alike));
-            let upper = c.is_uppercase() || small_capital(c).is_some();
+            let upper = c.is_uppercase() || known.is_some_and(|letter| letter.is_ascii_uppercase());
             self.letter(known.unwrap_or(FOREIGN), upper);
         } else {
             self.end_word();
@@ -256,3 +256,6 @@ impl Reader {
             .is_some_and(|(letters, word)| word.dotted || letters.len() == 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

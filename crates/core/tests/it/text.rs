@@ -110,6 +110,10 @@ fn phrases_over_any_gap_but_a_sentence() {
             "patient...care",
             "\"patient\" care",
             "patient-\ncare",
+            // What comes after it makes a full stop no end of a sentence.
+            "patient.- care",
+            "patient?- care",
+            "patient.care",
         ],
     );
     all(
@@ -150,6 +154,10 @@ fn credentials_are_capitals_or_dotted() {
             "RN/LPN",
             "RN\u{200B}",
             "R.\u{200B}N.",
+            "R.N.1",
+            // A number behind it is a licence.
+            "RN 20850",
+            "RN, DC",
         ],
     );
     all("BSN", &["BSN", "B.S.N.", "RHIA;BSN"]);
@@ -161,6 +169,9 @@ fn credentials_are_capitals_or_dotted() {
         "R N",
         "R-N",
         "R..N",
+        "R-.N",
+        "R.-N",
+        "R.\nN.",
         "R. N. Smith",
         "J.R.N. Smith",
         "U.R.N.",
@@ -222,6 +233,9 @@ fn md_is_a_state_in_an_address() {
         "Maryland (MD)",
         "Smallplace, MD, USA",
         "12 Main St, Arnold, MD",
+        "12 Main St. Arnold, MD",
+        "12 Main St \nArnold, MD",
+        "12 Main St- Arnold, MD",
         "Arnold, MD",
         "office: Laurel, MD",
         "Glen Burnie MD and Bowie MD",
@@ -248,7 +262,17 @@ fn line_breakers_do_not_hide_a_word() {
         ],
     );
     all("phlebotom", &["phlebo-\ntomist"]);
-    none(&["nur - se", "nur-se", "nur\nse", "nur.\nse"]);
+    none(&[
+        "nur - se",
+        "nur -\nse",
+        "nur--\nse",
+        "nur-se",
+        "nur\nse",
+        "nur\n-se",
+        "nur.\nse",
+        "nur.-\nse",
+        "nur\u{200B}\nse",
+    ]);
 }
 
 #[test]

@@ -43,6 +43,10 @@ fn other_alphabets_do_not_hide_a_word() {
         "nυrse",
         "nur\u{17F}e",
         "🄽🅄🅁🅂🄴",
+        "🅝🅤🅡🅢🅔",
+        "🅽🆄🆁🆂🅴",
+        "nuꭇsꬲ",
+        "ꓠꓴꓣꓢꓰ",
         "ηυгѕе",
     ] {
         assert_eq!(found(text), ["nurse"], "{text:?}");
@@ -57,14 +61,25 @@ fn other_alphabets_do_not_hide_a_word() {
         "R\u{2024}N\u{2024}",
         "R\u{B7}N",
         "Ⓡ.Ⓝ.",
+        "ꓣꓠ",
+        "🅡🅝",
     ] {
         assert_eq!(found(text), ["RN"], "{text:?}");
     }
-    for text in ["НІРАА", "ΗΙΡΑΑ", "hірaa"] {
+    for text in ["НІРАА", "ΗΙΡΑΑ", "hірaa", "НӀРАА", "ꓧꓲꓑꓮꓮ", "HꞮPAA"]
+    {
         assert_eq!(found(text), ["HIPAA"], "{text:?}");
     }
     assert_eq!(found("раtіеnt\u{3000}ｃａｒｅ"), ["patient care"]);
     assert_eq!(found("ΜD"), ["MD"]);
+    // Units are one character of two letters.
+    let clinic = Pattern {
+        id: 1,
+        kind: Kind::Word,
+        text: "clinic",
+    };
+    let clinic = Matcher::new(&[clinic]).unwrap();
+    assert_eq!(clinic.find("the cl\u{33CC}ic"), [1]);
     assert!(found("Ваltimore, МD 21201").is_empty());
 }
 
@@ -113,7 +128,7 @@ fn no_look_alike_is_ours_alone() {
         })
         .collect::<Vec<_>>();
     let letters = Matcher::new(&patterns).unwrap();
-    let small_capitals = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ";
+    let small_capitals = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ";
     for block in [
         '\u{250}'..='\u{58F}',
         '\u{13A0}'..='\u{13FF}',

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use identity_connect::{Failure, Options};
+use identity_core::checkpoint::Tree;
 use identity_core::checkpoint::origin;
+use identity_core::incarnation::split;
 use identity_core::merkle::{Digest, Frontier};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::history::{Anchor, History};
+use super::history::Anchor;
+use super::lineage::Lineage;
 use crate::report::Report;
 use crate::verify::database::installation;
 use crate::verify::database::query::{for_each, prepare};
@@ -27,11 +30,11 @@ const LEAVES: &str =
 const RECORDS: &str =
     "SELECT tree_size, root_hash, version_id FROM ONLY identity.anchor_commits ORDER BY tree_size";
 
-pub async fn compare(url: &str, history: &History, report: &mut Report) -> Result<(), Failure> {
+pub async fn compare(url: &str, lineage: &Lineage, report: &mut Report) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let options = Options::parse(Some(url), variable)?;
     let session = identity_connect::open(&options, SESSION).await?;
-    let compared = read(&session.client, history, report).await;
+    let compared = read(&session.client, lineage, report).await;
     let closed = session.close().await;
     // Only a connection that broke knows why.
     if compared.is_err() {
@@ -40,25 +43,31 @@ pub async fn compare(url: &str, history: &History, report: &mut Report) -> Resul
     compared
 }
 
-async fn read(client: &Client, history: &History, report: &mut Report) -> Result<(), Failure> {
+async fn read(client: &Client, lineage: &Lineage, report: &mut Report) -> Result<(), Failure> {
     client.batch_execute(SNAPSHOT).await?;
     let installation = installation(client).await?;
-    let names = [false, true].map(|development| origin(&installation, development));
-    if !names
-        .iter()
-        .any(|name| Some(name.as_str()) == history.origin())
-    {
-        report.bad("database", "it is of another log than the anchors");
+    if !is_of(&installation, lineage, report) {
         return Ok(());
     }
-    tree(client, history.anchors(), report).await?;
-    records(client, history.anchors(), report).await
+    tree(client, lineage.points(), report).await?;
+    records(client, lineage.anchors(), report).await
 }
 
-async fn tree(client: &Client, anchors: &[Anchor], report: &mut Report) -> Result<(), Failure> {
+/// Whether the anchors are of the log that the database says it has.
+pub fn is_of(installation: &[u8; 16], lineage: &Lineage, report: &mut Report) -> bool {
+    let names = [false, true].map(|development| origin(installation, development));
+    let own = lineage.origin().map(|origin| split(origin).0);
+    let is = names.iter().any(|name| Some(name.as_str()) == own);
+    if !is {
+        report.bad("database", "it is of another log than the anchors");
+    }
+    is
+}
+
+async fn tree(client: &Client, points: &[Tree], report: &mut Report) -> Result<(), Failure> {
     let before = report.findings();
     let mut tree = Frontier::new();
-    let mut waiting = anchors.iter().peekable();
+    let mut waiting = points.iter().peekable();
     let mut meets = |tree: &Frontier, report: &mut Report| {
         while let Some(anchor) = waiting.next_if(|anchor| anchor.size == tree.size()) {
             if tree.root() != anchor.root {
@@ -100,7 +109,7 @@ async fn tree(client: &Client, anchors: &[Anchor], report: &mut Report) -> Resul
         );
     }
     if report.findings() == before {
-        let count = anchors.len();
+        let count = points.len();
         report.good(
             "database",
             &format!(
@@ -112,10 +121,17 @@ async fn tree(client: &Client, anchors: &[Anchor], report: &mut Report) -> Resul
     Ok(())
 }
 
-async fn records(client: &Client, anchors: &[Anchor], report: &mut Report) -> Result<(), Failure> {
+/// Compares the database's own record of what was anchored with the store: each that it has must be there. What it does not have is told.
+pub async fn records(
+    client: &Client,
+    anchors: &[Anchor],
+    report: &mut Report,
+) -> Result<(), Failure> {
     let before = report.findings();
-    let mut known: BTreeMap<u64, &Anchor> =
-        anchors.iter().map(|anchor| (anchor.size, anchor)).collect();
+    let mut known: BTreeMap<u64, &Anchor> = anchors
+        .iter()
+        .map(|anchor| (anchor.tree.size, anchor))
+        .collect();
     let mut recorded = 0_u64;
     let types = [Type::INT8, Type::BYTEA, Type::TEXT];
     let statement = prepare(client, RECORDS, &types).await?;
@@ -130,7 +146,7 @@ async fn records(client: &Client, anchors: &[Anchor], report: &mut Report) -> Re
         };
         seen.insert(size, anchor);
         // Not its uri: a copy of the store is as good, wherever it lies.
-        let same = get::<Digest>(row, 1) == Some(anchor.root)
+        let same = get::<Digest>(row, 1) == Some(anchor.tree.root)
             && get::<&str>(row, 2) == Some(&anchor.stored.version_id);
         if !same {
             report.bad("records", &format!("of {size} leaves the database has recorded another anchor than the store's"));

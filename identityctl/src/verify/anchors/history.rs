@@ -1,10 +1,10 @@
-//! The true anchors together: one log, growing, locked for long enough, and no interval without one that nobody could explain.
+//! The true anchors of one incarnation together: one log, growing, locked for long enough, and no interval without one that nobody could explain.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anchor_worker::store::Stored;
-use identity_core::checkpoint::Checkpoint;
-use identity_core::merkle::Digest;
+use identity_core::checkpoint::{Checkpoint, Tree};
+use identity_core::incarnation::split;
 use identity_core::moment;
 
 use super::SECOND;
@@ -19,9 +19,9 @@ const INTERVAL: i64 = 3_600 * SECOND;
 const MAX_NAMED: usize = 20;
 
 /// One anchor that can be believed.
+#[derive(Clone)]
 pub struct Anchor {
-    pub size: u64,
-    pub root: Digest,
+    pub tree: Tree,
     pub stored: Stored,
     /// When the store got it.
     pub modified: i64,
@@ -31,6 +31,7 @@ pub struct History {
     retention: i64,
     /// Whether the store's times are its own, and not those of files.
     timed: bool,
+    incarnation: u32,
     origin: Option<String>,
     anchors: Vec<Anchor>,
     expired: u64,
@@ -41,11 +42,13 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(retention_days: u32, timed: bool) -> Self {
+    /// `origin` is what they are of, if that is known already.
+    pub fn new(retention_days: u32, timed: bool, incarnation: u32, origin: Option<String>) -> Self {
         Self {
-            retention: i64::from(retention_days) * DAY,
+            retention: days(retention_days),
             timed,
-            origin: None,
+            incarnation,
+            origin,
             anchors: Vec::new(),
             expired: 0,
             gaps: 0,
@@ -65,13 +68,19 @@ impl History {
     /// The next one, in the order of sizes.
     pub fn add(&mut self, origin: &str, anchor: Anchor, report: &mut Report) {
         let [order, retention] = &mut self.fine;
-        if self.origin.get_or_insert_with(|| origin.to_owned()) != origin {
+        let known = self.origin.get_or_insert_with(|| origin.to_owned());
+        if known != origin || split(origin).1 != self.incarnation {
             *order = false;
-            let detail = format!("of {} leaves: it is of another log, {origin}", anchor.size);
+            let size = anchor.tree.size;
+            let detail = format!("of {size} leaves: it is of another log, {origin}");
             return report.bad("order", &detail);
         }
         if let Some(before) = self.anchors.last().filter(|_| self.timed) {
-            let (from, to, passed) = (before.size, anchor.size, anchor.modified - before.modified);
+            let (from, to, passed) = (
+                before.tree.size,
+                anchor.tree.size,
+                anchor.modified - before.modified,
+            );
             if passed < 0 {
                 *order = false;
                 self.late.push([from, to]);
@@ -87,36 +96,23 @@ impl History {
                 }
             }
         }
-        let locked = anchor.stored.lock_until - anchor.modified;
-        // A day for clocks, and for the way there.
-        if self.timed && locked < self.retention - DAY {
-            *retention = false;
-            let detail = format!(
-                "{} leaves: locked for {}, and not for {}",
-                anchor.size,
-                span(locked),
-                span(self.retention)
+        if self.timed {
+            let what = format!("{} leaves", anchor.tree.size);
+            *retention &= locked(
+                &what,
+                &anchor.stored,
+                anchor.modified,
+                self.retention,
+                report,
             );
-            report.bad("retention", &detail);
         }
         self.expired += u64::from(anchor.stored.lock_until < now());
         self.anchors.push(anchor);
     }
 
-    /// Names what came late. No finding by itself: a request that a worker had given up may have been done after the next one's. `grew` says that the
-    /// database's log grew from all of them.
-    pub fn name_late(&self, grew: bool, report: &mut Report) {
-        for [from, to] in &self.late {
-            let detail = format!("{from} leaves were anchored after {to} were");
-            if grew {
-                let detail = format!("{detail}; the log grew from both");
-                report.note("order", &detail);
-            } else {
-                let detail =
-                    format!("{detail}; whether the log grew from both, only its database shows");
-                report.unchecked("order", &detail);
-            }
-        }
+    /// Sizes of two neighbours, of which the larger one came first.
+    pub fn late(&self) -> &[[u64; 2]] {
+        &self.late
     }
 
     /// Closes each check without a finding.
@@ -126,6 +122,7 @@ impl History {
         else {
             return;
         };
+        let (first, size) = (first.tree.size, last.tree.size);
         let (count, [order, retention]) = (self.anchors.len(), self.fine);
         if count > 0 {
             report.good("signatures", &format!("{count} anchors of {origin}"));
@@ -143,10 +140,7 @@ impl History {
             );
         }
         if order {
-            report.good(
-                "order",
-                &format!("from {} leaves to {}", first.size, last.size),
-            );
+            report.good("order", &format!("from {first} leaves to {size}"));
         }
         if !self.timed {
             report.note("intervals", "the times of files are nobody's evidence: neither intervals nor locks were compared with them");
@@ -178,6 +172,29 @@ impl History {
         let age = span(now() - last.modified);
         report.note("intervals", &format!("the last one is {age} old"));
     }
+}
+
+/// Whether what was put there was locked for long enough, but for a day for clocks and for the way there.
+pub fn locked(
+    what: &str,
+    stored: &Stored,
+    modified: i64,
+    retention: i64,
+    report: &mut Report,
+) -> bool {
+    let locked = stored.lock_until - modified;
+    let enough = locked >= retention - DAY;
+    if !enough {
+        let (locked, retention) = (span(locked), span(retention));
+        let detail = format!("{what}: locked for {locked}, and not for {retention}");
+        report.bad("retention", &detail);
+    }
+    enough
+}
+
+/// So many days.
+pub fn days(days: u32) -> i64 {
+    i64::from(days) * DAY
 }
 
 fn now() -> i64 {

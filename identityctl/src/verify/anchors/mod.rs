@@ -4,22 +4,26 @@
 //! |---|---|
 //! | `place.rs` | which store |
 //! | `walk.rs` | every key with all its versions: the true one, and what was put over it |
-//! | `history.rs` | the true ones together: sizes, times, locks |
+//! | `history.rs` | the true ones of one incarnation together: sizes, times, locks |
+//! | `lineage.rs` | the incarnations of the log: what each kept of the one before, and who declared it |
 //! | `database.rs` | the tree of a database, and its own record of what was anchored |
 
-mod database;
+pub mod database;
 mod history;
-mod place;
+mod lineage;
+pub mod place;
 mod walk;
 
+use anchor_worker::config::parties;
 use anchor_worker::store::Store;
 use anchor_worker::trouble::Trouble;
 use identity_connect::Failure;
+use identity_core::note::VerifierKey;
 use tokio::runtime::Builder;
 
 use crate::cli;
 use crate::report::Report;
-use history::History;
+pub use lineage::Lineage;
 
 /// Microseconds.
 const SECOND: i64 = 1_000_000;
@@ -38,26 +42,41 @@ pub fn run(arguments: &cli::Anchors) -> Report {
 }
 
 async fn verify(arguments: &cli::Anchors, report: &mut Report) -> Result<(), Failure> {
+    let lineage = gather(&arguments.store, &arguments.keys, report).await?;
+    let Some(url) = &arguments.database else {
+        let note = "no database was given: nothing shows here that each tree grew from the one before it, or that a database has it";
+        report.note("database", note);
+        lineage.name_late(false, report);
+        return Ok(());
+    };
+    let before = report.findings();
+    let compared = database::compare(url, &lineage, report).await;
+    let grew = compared.is_ok() && report.findings() == before;
+    lineage.name_late(grew, report);
+    compared
+}
+
+/// Reads and verifies what lies in the store.
+pub async fn gather(
+    arguments: &cli::Store,
+    keys: &[VerifierKey],
+    report: &mut Report,
+) -> Result<Lineage, Failure> {
     let config = place::config(arguments).map_err(failure)?;
+    let parties = arguments.parties.as_deref().map(parties).transpose();
+    let parties = parties.map_err(failure)?;
     let store = Store::open(&config).await.map_err(failure)?;
     let days = arguments
         .retention_days
         .unwrap_or_else(|| config.retention_days());
-    let immutable = check(&store, report).await;
-    let mut history = History::new(days, immutable);
-    walk::walk(&store, &arguments.keys, &mut history, report).await?;
-    history.close(report);
-    let Some(url) = &arguments.database else {
-        let note = "no database was given: nothing shows here that each tree grew from the one before it, or that a database has it";
-        report.note("database", note);
-        history.name_late(false, report);
-        return Ok(());
+    let timed = check(&store, report).await;
+    let asked = lineage::Asked {
+        keys,
+        parties: parties.as_ref(),
+        days,
+        timed,
     };
-    let before = report.findings();
-    let compared = database::compare(url, &history, report).await;
-    let grew = compared.is_ok() && report.findings() == before;
-    history.name_late(grew, report);
-    compared
+    lineage::follow(&store, &asked, report).await
 }
 
 /// What the store says of itself. An auditor may not be allowed to ask; the anchors tell the rest.

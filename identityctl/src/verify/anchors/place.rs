@@ -4,9 +4,9 @@ use anchor_worker::aws;
 use anchor_worker::store::{Config, directory, retention_days, s3};
 use anchor_worker::trouble::{Kind, Trouble};
 
-use crate::cli::Anchors;
+use crate::cli;
 
-pub fn config(arguments: &Anchors) -> Result<Config, Trouble> {
+pub fn config(arguments: &cli::Store) -> Result<Config, Trouble> {
     let place = &arguments.place;
     let prefix = arguments.prefix.clone().unwrap_or_default();
     if let Some(file) = &place.config {

@@ -1,6 +1,6 @@
 //! Every key with all its versions. The first locked one is the true one; what else there is, somebody put there to be taken for it.
 
-use anchor_worker::store::{CHECKPOINTS, Entry, Object, Store, checkpoint_size};
+use anchor_worker::store::{CHECKPOINTS, Entry, Object, Store, folder, size_of};
 use anchor_worker::trouble::{Kind, Trouble};
 use futures_util::{StreamExt, stream};
 use identity_connect::Failure;
@@ -19,21 +19,25 @@ const AT_ONCE: usize = 8;
 type Group = Vec<Entry>;
 
 /// What is found at one key.
-struct Found {
+pub struct Found {
     key: String,
-    first: Option<(Object, i64)>,
+    /// The first locked version, and when it was put there.
+    pub first: Option<(Object, i64)>,
     findings: Vec<String>,
 }
 
+/// Reads the anchors of one incarnation.
 pub async fn walk(
     store: &Store,
+    incarnation: u32,
     keys: &[VerifierKey],
     history: &mut History,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    let folder = folder(incarnation, CHECKPOINTS);
     let progress = ProgressBar::new_spinner();
     let before = report.findings();
-    let (mut versions, mut group) = (store.versions(CHECKPOINTS), Group::new());
+    let (mut versions, mut group) = (store.versions(&folder), Group::new());
     let (mut names, mut all) = (0_u64, 0_u64);
     loop {
         let page = versions.next().await.map_err(failure)?;
@@ -50,32 +54,71 @@ pub async fn walk(
         if last && !group.is_empty() {
             groups.push(core::mem::take(&mut group));
         }
-        let reads = groups.into_iter().map(|group| read(store, group));
+        let reads = groups.into_iter().map(|group| {
+            let named = |key: &str| size_of(&folder, key).is_some();
+            read(store, group, named)
+        });
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
         while let Some(found) = reads.next().await {
             names += 1;
             progress.set_position(names);
-            take(found.map_err(failure)?, keys, history, report);
+            take(found.map_err(failure)?, &folder, keys, history, report);
         }
         if last {
             break;
         }
     }
     progress.finish_and_clear();
-    if report.findings() == before {
+    if report.findings() == before && names > 0 {
         let detail = format!(
             "{all} versions of {names} names: each is the only one of its name, and signed"
         );
         report.good("versions", &detail);
     }
     if history.anchors().is_empty() {
-        report.unchecked("versions", "there is no anchor");
+        match incarnation {
+            1 => report.unchecked("versions", "there is no anchor"),
+            later => {
+                let note = format!("incarnation {later}: there is no anchor of it yet");
+                report.note("versions", &note);
+            }
+        }
     }
     Ok(())
 }
 
+/// The one document that is called so, as it was put there first.
+pub async fn document(store: &Store, key: &str, report: &mut Report) -> Result<Found, Failure> {
+    let (mut versions, mut group) = (store.versions(key), Group::new());
+    while let Some(page) = versions.next().await.map_err(failure)? {
+        for entry in page {
+            if entry.key == key {
+                group.push(entry);
+            } else {
+                report.bad("versions", &format!("{}: it is no name of ours", entry.key));
+            }
+        }
+    }
+    if group.is_empty() {
+        return Ok(Found {
+            key: key.into(),
+            first: None,
+            findings: Vec::new(),
+        });
+    }
+    let found = read(store, group, |_| true).await.map_err(failure)?;
+    tell(&found, report);
+    Ok(found)
+}
+
+fn tell(found: &Found, report: &mut Report) {
+    for finding in &found.findings {
+        report.bad("versions", &format!("{}: {finding}", found.key));
+    }
+}
+
 /// Reads the versions of one key, from the oldest on, until one is locked.
-async fn read(store: &Store, group: Group) -> Result<Found, Trouble> {
+async fn read(store: &Store, group: Group, named: impl Fn(&str) -> bool) -> Result<Found, Trouble> {
     let mut found = Found {
         key: group
             .first()
@@ -85,7 +128,7 @@ async fn read(store: &Store, group: Group) -> Result<Found, Trouble> {
         findings: Vec::new(),
     };
     let mut finding = |what: String| found.findings.push(what);
-    if checkpoint_size(&found.key).is_none() {
+    if !named(&found.key) {
         finding("it is no name of an anchor".into());
         return Ok(found);
     }
@@ -116,15 +159,15 @@ async fn read(store: &Store, group: Group) -> Result<Found, Trouble> {
     Ok(found)
 }
 
-fn take(found: Found, keys: &[VerifierKey], history: &mut History, report: &mut Report) {
-    let Found {
-        key,
-        first,
-        findings,
-    } = found;
-    for finding in findings {
-        report.bad("versions", &format!("{key}: {finding}"));
-    }
+fn take(
+    found: Found,
+    folder: &str,
+    keys: &[VerifierKey],
+    history: &mut History,
+    report: &mut Report,
+) {
+    tell(&found, report);
+    let Found { key, first, .. } = found;
     let Some((object, modified)) = first else {
         return;
     };
@@ -136,13 +179,12 @@ fn take(found: Found, keys: &[VerifierKey], history: &mut History, report: &mut 
         }
         Err(error) => return report.bad("signatures", &format!("{key}: {error}")),
     };
-    if checkpoint_size(&key) != Some(checkpoint.size) {
+    if size_of(folder, &key) != Some(checkpoint.size) {
         let detail = format!("{key}: it is of {} leaves", checkpoint.size);
         return report.bad("signatures", &detail);
     }
     let anchor = Anchor {
-        size: checkpoint.size,
-        root: checkpoint.root,
+        tree: checkpoint.tree(),
         stored: object.stored,
         modified,
     };

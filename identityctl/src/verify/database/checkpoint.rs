@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use identity_core::checkpoint::{Checkpoint, origin};
+use identity_core::incarnation::split;
 use identity_core::merkle::{Digest, Nodes, root};
 use identity_core::note::{MAX_NOTE_BYTES, NoteError, VerifierKey};
 use identity_core::replay::Summary;
@@ -40,13 +41,14 @@ pub fn compare(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let (size, tree_size) = (signed.size, summary.tree_size);
+    let log = split(&signed.origin).0;
     let [own, development] = [false, true].map(|development| origin(installation, development));
-    if signed.origin == development {
+    if log == development {
         report.note(
             "checkpoint",
             "DEVELOPMENT: of a log that is kept with development keys, which everybody knows",
         );
-    } else if signed.origin != own {
+    } else if log != own {
         report.bad(
             "checkpoint",
             "it is of another log than this database says it has",
@@ -75,7 +77,7 @@ pub fn compare(
 }
 
 /// The nodes as they are stored. Which the replay has compared with the leaves; and a false one makes another root.
-struct Stored<'a>(&'a Database<'a>);
+pub struct Stored<'a>(pub &'a Database<'a>);
 
 impl Nodes for Stored<'_> {
     type Error = Failure;

@@ -3,6 +3,7 @@
 //! The database is not trusted: not to have kept its rows, not to answer what it was asked, not to be the server it says it is. What an
 //! outside tool cannot see is said in `docs/howto/verify.md`.
 
+mod anchored;
 mod checkpoint;
 mod columns;
 mod ledger;
@@ -25,6 +26,7 @@ use tokio_postgres::types::Type;
 
 use crate::cli;
 use crate::report::Report;
+use crate::verify::anchors::{self, Lineage};
 use ledger::Ledger;
 use log::Log;
 use salts::Salts;
@@ -62,15 +64,20 @@ fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure>
     };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| Failure::from("no runtime could be started"))?;
+    let lineage = match arguments.anchors {
+        true => {
+            let gathered = anchors::gather(&arguments.store, &arguments.keys, report);
+            Some(runtime.block_on(gathered)?)
+        }
+        false => None,
+    };
+    let outside = Outside {
+        signed: signed.as_ref(),
+        lineage: lineage.as_ref(),
+    };
     let reader = runtime.block_on(identity_connect::open(&options, SESSION))?;
     let salter = runtime.block_on(identity_connect::open(&options, SESSION))?;
-    let audited = audit(
-        &runtime,
-        &reader.client,
-        &salter.client,
-        signed.as_ref(),
-        report,
-    );
+    let audited = audit(&runtime, &reader.client, &salter.client, &outside, report);
     let closed = runtime.block_on(reader.close());
     let closed = closed.and(runtime.block_on(salter.close()));
     // Only a connection that broke knows why: the statement that was under way knows that it did.
@@ -84,7 +91,7 @@ fn audit(
     runtime: &Runtime,
     client: &Client,
     salter: &Client,
-    signed: Option<&Checkpoint>,
+    outside: &Outside<'_>,
     report: &mut Report,
 ) -> Result<(), Failure> {
     runtime.block_on(client.batch_execute(SNAPSHOT))?;
@@ -112,13 +119,24 @@ fn audit(
             &format!("the log has {rows} rows, and its indexes show {seen}"),
         );
     }
-    let Some(signed) = signed else {
+    if let Some(signed) = outside.signed {
+        checkpoint::compare(signed, &installation, &summary, &database, report)?;
+    }
+    if let Some(lineage) = outside.lineage {
+        anchored::compare(lineage, &installation, &summary, &database, report)?;
+    }
+    if let (None, None) = (outside.signed, outside.lineage) {
         let note =
             "none was given: a database that was rewritten as a whole would look like this too";
         report.note("checkpoint", note);
-        return Ok(());
-    };
-    checkpoint::compare(signed, &installation, &summary, &database, report)
+    }
+    Ok(())
+}
+
+/// What the database is compared with that it could not have made itself.
+struct Outside<'a> {
+    signed: Option<&'a Checkpoint>,
+    lineage: Option<&'a Lineage>,
 }
 
 /// Replays the ledger, and closes each check without a finding.

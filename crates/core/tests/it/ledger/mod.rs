@@ -1,7 +1,8 @@
 //! A ledger in memory: rows in lanes, and what seals make of them, to be tampered with and replayed.
 
-use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
+mod reader;
+
+use std::collections::BTreeMap;
 
 use identity_core::checkpoint::{self, Checkpoint};
 use identity_core::merkle::{Digest, Frontier, leaf_hash};
@@ -11,6 +12,7 @@ use identity_core::seal_leaf::{LaneHeads, SealLeaf};
 use identity_core::tile::{BatchBuilder, Tile};
 use identity_core::{ChainKey, Head, access_id, genesis, link, moment};
 
+use self::reader::Reader;
 use crate::support::INSTALLATION;
 
 /// 2026-11-01T00:00:00Z.
@@ -221,10 +223,7 @@ impl Ledger {
             expired: &self.expired,
             now: self.now,
         };
-        let mut reader = Reader {
-            ledger: self,
-            at: HashMap::new(),
-        };
+        let mut reader = Reader::of(self);
         let Ok(summary) = replay(&mut reader, &context, &mut |finding| found.push(finding));
         (summary, found)
     }
@@ -251,102 +250,4 @@ fn row_hash(row: &Entry) -> Digest {
         &row_salt(&key(), &INSTALLATION, row.id),
         row.text.as_bytes(),
     )
-}
-
-/// Gives everything in small pieces, so that each seam is met.
-struct Reader<'a> {
-    ledger: &'a Ledger,
-    at: HashMap<u32, usize>,
-}
-
-impl Store for Reader<'_> {
-    type Error = Infallible;
-
-    fn lanes(&mut self) -> Result<Vec<u32>, Infallible> {
-        let rows = self.ledger.rows.iter().filter(|(_, rows)| !rows.is_empty());
-        Ok(rows.map(|(lane, _)| *lane).collect())
-    }
-
-    fn row(&mut self, lane: u32, through: u64) -> Result<Option<Row>, Infallible> {
-        let Some(rows) = self.ledger.rows.get(&lane) else {
-            return Ok(None);
-        };
-        let at = self.at.entry(lane).or_default();
-        let Some(row) = rows
-            .get(*at)
-            .filter(|row| row.id <= access_id(lane, through))
-        else {
-            return Ok(None);
-        };
-        let before = match at.checked_sub(1) {
-            None => Some((access_id(lane, 0), genesis(&INSTALLATION, lane).mac)),
-            Some(before) => rows.get(before).map(|row| (row.id, row.mac)),
-        };
-        let link = match before {
-            Some((id, mac)) if id + 1 == row.id => {
-                if link(&key(), &mac, row.text.as_bytes()) == row.mac {
-                    Link::Holds
-                } else {
-                    Link::Broken
-                }
-            }
-            _ => Link::Unknown,
-        };
-        *at += 1;
-        Ok(Some(Row {
-            access_id: row.id,
-            accessed_at: row.at,
-            committed: row.committed,
-            merkle: row.merkle,
-            mac: row.mac,
-            content: Content::Leaf {
-                hash: row_hash(row),
-                link,
-            },
-        }))
-    }
-
-    fn cut(&mut self, after: u64) -> Result<Option<Cut>, Infallible> {
-        Ok(self
-            .ledger
-            .cuts
-            .range(after + 1..)
-            .next()
-            .map(|(_, cut)| cut.clone()))
-    }
-
-    fn tile(&mut self, batch: u64, level: u8, tile: u64) -> Result<Option<StoredTile>, Infallible> {
-        Ok(self.ledger.tiles.get(&(batch, level, tile)).cloned())
-    }
-
-    fn leaves(&mut self, from: u64) -> Result<Vec<Leaf>, Infallible> {
-        let some = self.ledger.leaves.range(from..).take(3);
-        Ok(some
-            .map(|(index, id)| Leaf {
-                index: *index,
-                access_id: *id,
-            })
-            .collect())
-    }
-
-    fn nodes(&mut self, level: u8, from: u64) -> Result<Vec<(u64, Digest)>, Infallible> {
-        let some = self
-            .ledger
-            .nodes
-            .range((level, from)..=(level, u64::MAX))
-            .take(3);
-        Ok(some.map(|((_, index), hash)| (*index, *hash)).collect())
-    }
-
-    fn anchors(&mut self, after: Option<(u64, i64)>) -> Result<Vec<Anchor>, Infallible> {
-        let mut all = self.ledger.anchors.clone();
-        all.sort_by_key(|anchor| (anchor.tree_size, anchor.commit_id));
-        all.retain(|anchor| after.is_none_or(|after| (anchor.tree_size, anchor.commit_id) > after));
-        all.truncate(2);
-        Ok(all)
-    }
-
-    fn seal_salt(&mut self, version: i32, index: u64) -> Result<Option<[u8; 16]>, Infallible> {
-        Ok((version == 1).then(|| seal_salt(&key(), &INSTALLATION, index)))
-    }
 }
