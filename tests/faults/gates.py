@@ -47,6 +47,8 @@ class Switch:
         self.lock = threading.Lock()
         self.worker = None
         self.seen: list[str] = []
+        # Until when something that is late may still arrive.
+        self.until = 0.0
         # How the store's requests are told apart: what the round has done so far.
         self.phase = ""
         self.clear()
@@ -77,6 +79,8 @@ class Switch:
             if self.passed[name] < self.pending[0].nth:
                 return None
             self.passed.clear()
+            if self.pending[0].how == "late":
+                self.until = time.monotonic() + max(LATE.values()) + SLOW
             return self.pending.pop(0)
 
     def kill(self) -> None:
@@ -98,9 +102,12 @@ class StoreGate(LyingStore):
 
     def name(self, request) -> str:
         if request.what == "versions":
-            name = "list" if request.query["prefix"][0].endswith("/") else "look"
+            place = request.query["prefix"][0]
+            name = "list" if place.endswith("/") else "look"
         else:
-            name = {"get": "body"}.get(request.what, request.what)
+            place, name = request.path, {"get": "body"}.get(request.what, request.what)
+        if "/checkpoints/" not in place:
+            return f"elsewhere: {name}"
         where = {"sign": "put-", "put": "back-"}.get(self.switch.phase, "")
         return name if name in ("put", "list") else where + name
 

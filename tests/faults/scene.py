@@ -2,10 +2,13 @@
 
 import contextlib
 import itertools
+import os
+import pwd
 import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psycopg
@@ -25,6 +28,8 @@ from worker import BARE, PROGRAM, Running
 
 PREFIX = "vault-1/"
 LOGIN = "t_daemon"
+# Who listens at the gate.
+OURS = pwd.getpwuid(os.geteuid()).pw_name
 # Of a machine that does other things beside.
 PATIENCE = 60
 _serial = itertools.count(1)
@@ -102,7 +107,7 @@ class Scene:
             "signer": self.keys.section("identity-checkpoints"),
             "store": self.store.section(self.directory, self.store_gate.endpoint),
             "anchor": {"every": self.every},
-            "unlock": {"secret_key_file": self.directory / "unlock.key", "state_directory": self.directory / "state"},
+            "unlock": {"secret_key_file": self.directory / "unlock.key", "state_directory": self.directory / "state", "server_user": OURS},
             "kek": self.keys.section("identity-kek"),
         }
 
@@ -131,8 +136,9 @@ class Scene:
         return "".join(running.log.read_text() for running in self.started)
 
     def rest(self) -> None:
-        """No fault is due, and no worker runs."""
+        """No fault is due, nothing is on its way, and no worker runs."""
         self.switch.clear()
+        time.sleep(max(0.0, self.switch.until - time.monotonic()))
         for running in self.started:
             if running.process.poll() is None:
                 running.kill()
