@@ -187,6 +187,14 @@ fn a_long_text_of_anything_is_searched_in_full() {
     }
 }
 
+#[test]
+fn the_longest_text_is_searched_to_its_end() {
+    assert_eq!(MAX_TEXT_BYTES, 1_048_576);
+    let end = "R.N. or nurse";
+    let text = " ".repeat(MAX_TEXT_BYTES - end.len()) + end;
+    assert_eq!(found(&text), ["RN", "nurse"]);
+}
+
 fn noise() -> impl Strategy<Value = String> {
     proptest::collection::vec(
         prop_oneof![

@@ -15,7 +15,10 @@ fn a_tree_rolled_back_is_found_by_its_anchors() {
     back.leaves.retain(|index, _| *index < size);
     back.nodes
         .retain(|(level, index), _| (index + 1) << level <= size);
-    assert_eq!(back.faults(), [Fault::RolledBack]);
+    let (summary, found) = back.replay();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].fault, Fault::RolledBack);
+    assert_eq!((summary.tree_size, summary.anchors), (size, 3));
     // And not by what is left of it alone: only the anchor shows that.
     back.anchors.pop();
     assert_eq!(back.faults(), []);

@@ -287,6 +287,19 @@ fn a_tile_of_the_wrong_shape_is_named() {
     }
 }
 
+/// Only the last tile of a batch may be less than full: a reader that went on would read what no root covers.
+#[test]
+fn nothing_behind_a_tile_that_is_not_full_is_of_the_batch() {
+    let mut changed = ledger();
+    let behind = changed.tiles[&(2, 0, 1)].access_ids[0];
+    let tile = changed.tiles.get_mut(&(2, 0, 0)).unwrap();
+    tile.access_ids.truncate(255);
+    tile.hashes.truncate(255 * 32);
+    let place = Place::Row(behind);
+    let fault = Fault::Foreign;
+    assert!(changed.findings().contains(&Finding { place, fault }));
+}
+
 #[test]
 fn a_head_that_no_id_could_have_is_named() {
     let mut greatest = Ledger::default();
