@@ -248,6 +248,42 @@ def test_names_that_no_document_can_hold_do_not_hide_the_rest(ceph, owner, bucke
     assert f"signatures: 4 anchors of {ORIGIN}" in lines(answer, "good")
 
 
+def test_a_log_in_its_second_incarnation(ceph, owner, bucket, log, signer, tmp_path):
+    """Nine of twelve leaves were kept. Then somebody puts something over the declaration, hides it, and begins a third one."""
+    later = Signer(ORIGIN + "/2")
+    operator, counsel = Signer("operator.example", b"\x01" * 32), Signer("counsel.example", b"\x02" * 32)
+    parties = tmp_path / "parties"
+    parties.write_text(f"operator {operator.vkey}\ncounsel {counsel.vkey}\n")
+    tree = {size: " ".join(log.body(size).split("\n")[1:3]) for size in (9, 12)}
+    text = f"{ORIGIN}/incarnation\n2\n{tree[9]}\n{tree[12]}\n2026-11-22T10:00:00.000000Z\na test\n"
+    note = operator.sign(text) + counsel.sign(text).split("\n\n")[1]
+    lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": in_days(20)}
+
+    def put(key: str, body: str, **lock) -> str:
+        return owner.put_object(Bucket=bucket, Key=f"vault-1/incarnations/{key}", Body=body.encode(), **lock)["VersionId"]
+
+    put("2/declaration", note, **lock)
+    put("2/" + checkpoint_key(10), later.sign(log.body(10).replace(ORIGIN, later.name)), **lock)
+    answer = in_s3(ceph, bucket, signer, "--parties", parties)
+    ends(0, answer)
+    assert any("lost are the leaves from 9 to 11" in line for line in lines(answer, "note")), shown(answer)
+    ends(2, in_s3(ceph, bucket, signer))
+    shadow = put("2/declaration", note.replace("a test", "no test"))
+    marker = owner.delete_object(Bucket=bucket, Key="vault-1/incarnations/2/declaration")["VersionId"]
+    answer = in_s3(ceph, bucket, signer, "--parties", parties)
+    ends(1, answer)
+    assert set(lines(answer, "bad")) == {
+        f"versions: incarnations/2/declaration: version {shadow} was put over it",
+        f"versions: incarnations/2/declaration: a delete marker hides it (version {marker})",
+    }, shown(answer)
+    # What was declared counts still.
+    assert "incarnation: 1 were declared, each by both parties" in lines(answer, "good")
+    put("3/declaration", note.replace("\n2\n", "\n3\n"), **{**lock, "ObjectLockRetainUntilDate": in_days(2)})
+    answer = in_s3(ceph, bucket, signer, "--parties", parties)
+    assert found(answer, "incarnations/3/declaration: the signature of the operator does not verify"), shown(answer)
+    assert found(answer, "retention: incarnations/3/declaration", "and not for 20 days"), shown(answer)
+
+
 def test_a_wrong_secret_is_no_all_clear(ceph, bucket, signer):
     place = ["--s3", bucket, "--region", ceph.region, "--endpoint", ceph.endpoint, "--prefix", "vault-1/", "--key", signer.vkey]
     ends(2, report("verify", "anchors", *place, environment={"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "wrong"}))
