@@ -79,9 +79,13 @@ class Switch:
             if self.passed[name] < self.pending[0].nth:
                 return None
             self.passed.clear()
-            if self.pending[0].how == "late":
-                self.until = time.monotonic() + max(LATE.values()) + SLOW
             return self.pending.pop(0)
+
+    def wait(self, how: str, where: str) -> None:
+        seconds = SLOW if how == "slow" else LATE[where]
+        # And a moment for what is done then.
+        self.until = time.monotonic() + seconds + SLOW
+        time.sleep(seconds)
 
     def kill(self) -> None:
         process = self.worker
@@ -122,7 +126,7 @@ class StoreGate(LyingStore):
         answer = forward() if fault.when == "after" else None
         match fault.how:
             case "slow" | "late":
-                time.sleep(SLOW if fault.how == "slow" else LATE["http"])
+                self.switch.wait(fault.how, "http")
                 return answer or forward()
             case "kill":
                 self.switch.kill()
@@ -163,7 +167,7 @@ class VaultGate:
         answer = self.served(request) if fault.when == "after" else None
         match fault.how:
             case "slow" | "late":
-                time.sleep(SLOW if fault.how == "slow" else LATE["http"])
+                self.switch.wait(fault.how, "http")
                 return answer
             case "kill":
                 self.switch.kill()

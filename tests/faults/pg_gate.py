@@ -4,10 +4,9 @@ import contextlib
 import socket
 import struct
 import threading
-import time
 from pathlib import Path
 
-from gates import LATE, SLOW, Fault, Switch
+from gates import Fault, Switch
 
 # A part of each statement's text (anchor-worker/src/database.rs, unlock/), and its name.
 STATEMENTS = {
@@ -121,7 +120,7 @@ class Link:
         """Whether the statement stays here."""
         match fault.how:
             case "slow" | "late":
-                time.sleep(SLOW if fault.how == "slow" else LATE["postgresql"])
+                self.switch.wait(fault.how, "postgresql")
                 return False
             case "kill":
                 self.switch.kill()
@@ -164,7 +163,7 @@ class Link:
     def after(self, fault: Fault) -> None:
         match fault.how:
             case "slow" | "late":
-                time.sleep(SLOW if fault.how == "slow" else LATE["postgresql"])
+                self.switch.wait(fault.how, "postgresql")
             case "kill":
                 self.switch.kill()
                 raise Cut

@@ -283,6 +283,10 @@ def test_of_two_workers_the_one_that_was_held_up_does_no_harm(calm):
     assert held.answer.status in (200, 412)
     scene.rest()
     assert '"alarm":true' not in scene.logs() and not first.events("refused") + second.events("refused")
+    # If the other one's tree had grown meanwhile, its place was free: then it lies there, late, and is of the same history.
+    late = sorted(set(scene.store.anchors()[0]) - set(scene.recorded()) - set(scene.late))
+    assert len(late) == (held.answer.status == 200)
+    scene.late += late
     scene.whole()
 
 
