@@ -200,6 +200,15 @@ fn whatever_is_changed_in_the_tables_is_found() {
             &[Fault::NodeMissing],
         ),
         (
+            "last node gone",
+            |l| {
+                let last = l.nodes.range((3, 0)..(4, 0)).next_back().unwrap();
+                let place = *last.0;
+                l.nodes.remove(&place);
+            },
+            &[Fault::NodeMissing],
+        ),
+        (
             "node more",
             |l| {
                 l.nodes.insert((3, 900), [0; 32]);
