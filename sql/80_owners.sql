@@ -129,3 +129,12 @@ ALTER FUNCTION identity.key_load(text, int, bytea)                        OWNER 
 ALTER FUNCTION identity.key_enrol(text, int, bytea, text, bytea)          OWNER TO identity_keeper;
 ALTER FUNCTION identity.key_rotate(text, text, text)                      OWNER TO identity_keeper;
 ALTER FUNCTION identity.reencrypt(int)                                    OWNER TO identity_keeper;
+
+-- The outbox.
+ALTER TABLE identity.outbox_channels                                      OWNER TO identity_owner;
+ALTER TABLE identity.outbox_deliveries                                    OWNER TO identity_owner;
+ALTER FUNCTION identity.outbox_serve(text[])                              OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_take(text, int)                            OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_delivered(text, bigint[])                  OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_failed(text, bigint[], text, int)          OWNER TO identity_keeper;
+ALTER FUNCTION identity.outbox_retry(text, bigint)                        OWNER TO identity_keeper;

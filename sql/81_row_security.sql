@@ -179,3 +179,17 @@ CREATE POLICY keeper_changes ON identity.keyring     FOR UPDATE TO identity_keep
 CREATE POLICY keeper_reads   ON identity.key_history FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.key_history FOR INSERT TO identity_keeper WITH CHECK (true);
 CREATE POLICY worker_reads   ON identity.key_history FOR SELECT TO identity_worker, identity_auditor USING (true);
+
+-- The outbox names no subject. A notice is added beside its event; what became of it is the worker's to say, through the functions.
+ALTER TABLE identity.outbox_channels   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE identity.outbox_deliveries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY keeper_reads   ON identity.notifications     FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.notifications     FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_reads   ON identity.outbox_channels   FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.outbox_channels   FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_takes   ON identity.outbox_channels   FOR DELETE TO identity_keeper USING (true);
+CREATE POLICY keeper_reads   ON identity.outbox_deliveries FOR SELECT TO identity_keeper USING (true);
+CREATE POLICY keeper_adds    ON identity.outbox_deliveries FOR INSERT TO identity_keeper WITH CHECK (true);
+CREATE POLICY keeper_changes ON identity.outbox_deliveries FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
+CREATE POLICY watch_reads    ON identity.outbox_channels   FOR SELECT TO identity_worker, identity_auditor USING (true);
+CREATE POLICY watch_reads    ON identity.outbox_deliveries FOR SELECT TO identity_worker, identity_auditor USING (true);

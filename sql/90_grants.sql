@@ -167,3 +167,14 @@ GRANT EXECUTE ON FUNCTION identity.key_challenge(),
                           identity.key_enrol(text, int, bytea, text, bytea),
                           identity.key_rotate(text, text, text),
                           identity.reencrypt(int) TO identity_worker;
+
+-- The outbox: an event adds its notice, the worker brings it and says what became of it, who checks sees that.
+GRANT SELECT, INSERT ON identity.notifications, identity.outbox_channels, identity.outbox_deliveries TO identity_keeper;
+GRANT DELETE ON identity.outbox_channels TO identity_keeper;
+GRANT UPDATE (attempts, next_at, last_error, delivered_at, dead_at) ON identity.outbox_deliveries TO identity_keeper;
+GRANT SELECT ON identity.outbox_channels, identity.outbox_deliveries TO identity_worker, identity_auditor;
+GRANT EXECUTE ON FUNCTION identity.outbox_serve(text[]),
+                          identity.outbox_take(text, int),
+                          identity.outbox_delivered(text, bigint[]),
+                          identity.outbox_failed(text, bigint[], text, int),
+                          identity.outbox_retry(text, bigint) TO identity_worker;

@@ -5,18 +5,18 @@ use std::ffi::CStr;
 
 use identity_core::event_digest;
 use identity_core::reason::Reason;
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, NoticeKind};
 use pgrx::pg_sys;
 
 use crate::answer::timestamp;
 use crate::call::Call;
 use crate::caller::{self, Caller};
-use crate::clock;
 use crate::query::{Rows, Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Fate, Short};
 use crate::relation::Known;
 use crate::scan::Index;
 use crate::sql_function::{Arguments, sql_function, void};
+use crate::{clock, outbox};
 
 sql_function!(caller_revoke, pg_finfo_caller_revoke, revoke);
 sql_function!(caller_reinstate, pg_finfo_caller_reinstate, reinstate);
@@ -109,6 +109,7 @@ fn revoke(arguments: Arguments) -> pg_sys::Datum {
                 bind(by.as_str()),
                 bind(reason),
             ]);
+            outbox::add(access_id, &call.entry, NoticeKind::CallerRevoke);
         });
     });
     void(arguments)
@@ -147,6 +148,7 @@ fn reinstate(arguments: Arguments) -> pg_sys::Datum {
             if i64::try_from(added.count).ok() != standing.get(0, 2) {
                 call.refuse(Reason::BadArgument);
             }
+            outbox::add(access_id, &call.entry, NoticeKind::CallerReinstate);
         });
     });
     void(arguments)

@@ -22,6 +22,7 @@
 //! | [`transaction`], [`subtransaction`] | the ends of transactions and savepoints; work that is undone by itself |
 //! | [`keys`] | the protected region, unlocking and wiping |
 //! | [`maintenance`], [`worker_process`] | partitions ahead, settings events, sweeps, files and scrubs in their turn; what background processes share |
+//! | [`outbox`] | what is told to the outside, and whether it arrived |
 //! | [`status`], [`metrics`] | health and status; numbers for monitoring |
 //! | [`log_hiding`] | keeps arguments out of the server log |
 //! | [`shmem`], [`backend_local`], [`query`], [`columns`], [`scan`], [`relation`], [`sql_function`], [`trigger`], [`answer`], [`arrays`], [`json`], [`json_text`], [`clock`] | plumbing to PostgreSQL |
@@ -56,6 +57,7 @@ mod limits;
 mod log_hiding;
 mod maintenance;
 mod metrics;
+mod outbox;
 mod purpose;
 mod query;
 mod record;

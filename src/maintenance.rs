@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, NoticeKind};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys::{self, errcodes::PgSqlErrorCode};
 use pgrx::prelude::*;
@@ -22,7 +22,7 @@ use crate::recorder::{intake, slots};
 use crate::retention::nightly::Night;
 use crate::scrub::rounds::Rounds;
 use crate::subject::changes;
-use crate::{clock, error, gucs, json_text, lane, worker_process};
+use crate::{clock, error, gucs, json_text, lane, outbox, worker_process};
 
 const ROUND: Duration = Duration::from_secs(1);
 const ROUNDS_PER_UPKEEP: u32 = 3600;
@@ -71,11 +71,12 @@ pub extern "C-unwind" fn identity_maintenance_main(_argument: pg_sys::Datum) {
         rounds_until_upkeep -= 1;
         worker_process::in_transaction(make_partitions_for_what_waits);
         let settings = gucs::effective();
-        if recorded.as_ref() != Some(&settings)
-            && worker_process::in_transaction(|| record(&settings))
-        {
-            alarm_if_weakened(recorded.as_ref(), &settings);
-            recorded = Some(settings);
+        if recorded.as_ref() != Some(&settings) {
+            let weakened = weakened(recorded.as_ref(), &settings);
+            if worker_process::in_transaction(|| record(&settings, !weakened.is_empty())) {
+                alarm(&weakened);
+                recorded = Some(settings);
+            }
         }
         // After the settings: what a client can make fail (a NOTIFY queue that is full) must not keep an alarm back.
         notices::write_due();
@@ -126,13 +127,14 @@ fn initialized() -> bool {
 
 /// Puts the settings on the chain; false while keys are locked or the row cannot be written, and it is tried again: were it an error, this process would
 /// begin anew ten seconds later, and the month that the row waits for is made here.
-fn record(settings: &Settings) -> bool {
+fn record(settings: &Settings, weakened: bool) -> bool {
     let Some(keys) = keys::active() else {
         return false;
     };
     let fate = Fate::event(gucs::digest(&keys.installation, settings));
     let shape = Caller::current().shape(AccessorKind::SettingsChange);
-    let Ok(access_id) = lane::append(&keys, &shape, &Entry::now(), &fate) else {
+    let entry = Entry::now();
+    let Ok(access_id) = lane::append(&keys, &shape, &entry, &fate) else {
         return false;
     };
     let members = settings
@@ -145,18 +147,25 @@ fn record(settings: &Settings) -> bool {
             bind(json_text::object(members)),
         ])
     });
+    if weakened {
+        outbox::add(access_id, &entry, NoticeKind::SettingWeakened);
+    }
     true
 }
 
-fn alarm_if_weakened(before: Option<&Settings>, after: &Settings) {
-    for (at, (name, value)) in after.iter().enumerate() {
+/// The settings that protect less than before.
+fn weakened<'a>(before: Option<&Settings>, after: &'a Settings) -> Vec<&'a (&'static str, String)> {
+    let weaker = after.iter().enumerate().filter(|(at, (name, value))| {
         let before = before
-            .and_then(|settings| settings.get(at))
+            .and_then(|settings| settings.get(*at))
             .map(|(_, value)| value.as_str());
-        if gucs::is_weaker(name, before, value) {
-            pgrx::warning!(
-                "identity_pgx: identity_pgx.{name} is {value}, which weakens protection"
-            );
-        }
+        gucs::is_weaker(name, before, value)
+    });
+    weaker.map(|(_, setting)| setting).collect()
+}
+
+fn alarm(weakened: &[&(&'static str, String)]) {
+    for (name, value) in weakened {
+        pgrx::warning!("identity_pgx: identity_pgx.{name} is {value}, which weakens protection");
     }
 }

@@ -18,7 +18,7 @@ use crate::query::{connected, with_latest_snapshot};
 use crate::recorder::slots::{self, Record};
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, json_text, keys, lane, retention};
+use crate::{call, clock, json_text, keys, lane, outbox, retention};
 
 sql_function!(metrics, pg_finfo_metrics, run);
 
@@ -75,6 +75,7 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
     report.erasures();
     report.files();
     report.retention();
+    report.outbox();
     pg_sys::Datum::from(0)
 }
 
@@ -230,6 +231,19 @@ impl Report {
                 self.line("identity_sweep_subjects", &labels, count as f64);
             }
         }
+    }
+
+    /// An age of 0 where nothing waits.
+    fn outbox(&mut self) {
+        let now = clock::now();
+        let outbox = with_latest_snapshot(|| connected(outbox::gauges));
+        let age = outbox
+            .oldest
+            .map_or(0.0, |since| (now - since) as f64 / 1e6);
+        self.line("identity_outbox_channels", &[], outbox.channels as f64);
+        self.line("identity_outbox_waiting", &[], outbox.waiting as f64);
+        self.line("identity_outbox_oldest_seconds", &[], age);
+        self.line("identity_outbox_dead", &[], outbox.dead as f64);
     }
 
     /// Ages are 0 where nothing waits; there is none of a seal or an anchor that never was.

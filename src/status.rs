@@ -14,7 +14,7 @@ use crate::query::{Statement, connected, with_latest_snapshot};
 use crate::recorder::slots;
 use crate::sql_function::{Arguments, sql_function};
 use crate::vertical::forecast;
-use crate::{call, clock, error, forget, gucs, lane, retention, worker_process};
+use crate::{call, clock, error, forget, gucs, lane, outbox, retention, worker_process};
 
 sql_function!(identity_health, pg_finfo_identity_health, health);
 sql_function!(identity_status, pg_finfo_identity_status, status);
@@ -182,6 +182,7 @@ fn fill(report: &mut Report) {
         (ahead < 2).then_some("look for \"identity_pgx maintenance\" in the server log"),
     );
     ledger(report);
+    notices(report);
     let guarded = guards::unguarded().is_empty() && guards::opened_roles().is_empty();
     report.check(
         "guards",
@@ -366,5 +367,27 @@ fn anchors(report: &mut Report, progress: &Progress) {
         gucs::MAX_ANCHOR_LAG.get() != 0,
         ("limited", "off"),
         "identity_pgx.max_anchor_lag is 0: reads go on however long rows wait for an anchor",
+    );
+}
+
+fn notices(report: &mut Report) {
+    let outbox = outbox::gauges();
+    let hint = if outbox.dead > 0 {
+        Some(
+            "notices reached nobody: identityctl outbox list names them, identityctl outbox retry sends them again",
+        )
+    } else if outbox.channels == 0 {
+        Some("notices are told to nobody: give the anchor-worker an [[outbox]]")
+    } else {
+        None
+    };
+    report.line(
+        "outbox",
+        &format!(
+            "{} channels, {} notices wait, {} are dead",
+            outbox.channels, outbox.waiting, outbox.dead
+        ),
+        outbox.oldest.and_then(timestamp),
+        hint,
     );
 }

@@ -10,6 +10,7 @@ use crate::config::{Anchor, Config, Unlock};
 use crate::database::Database;
 use crate::kek::Kek;
 use crate::metrics;
+use crate::outbox::{self, Failure};
 use crate::run::Verdict;
 use crate::signer::Signer;
 use crate::store::{CHECKPOINTS, Store};
@@ -64,6 +65,16 @@ pub async fn run(file: &Path) -> Verdict {
         if let (Some(Some(key)), Some(store)) = (key, store) {
             findings.note("anchors", anchors(anchor, key, &store).await);
         }
+    }
+    match outbox::open(&config.outbox) {
+        Ok(channels) => {
+            for channel in channels {
+                let what = format!("outbox {}", channel.name);
+                let checked = channel.check().await.map_err(Failure::trouble);
+                findings.note(&what, checked.map(|text| ((), text)));
+            }
+        }
+        Err(trouble) => drop(findings.note::<()>("outbox", Err(trouble))),
     }
     if let Some(metrics) = &config.metrics {
         findings.note("metrics", monitoring(metrics).await);

@@ -6,6 +6,7 @@
 //! | [`cli`], [`config`], [`logs`] | arguments; the configuration, each mistake with its place; the log |
 //! | [`run`], [`stop`] | the loop: who leads, what is due; how it ends |
 //! | `beside`, `reencrypt` | what the leader does beside it, each duty with a session of its own |
+//! | [`outbox`] | notices and alarms, brought to webhooks and by mail |
 //! | [`step`] | one round of anchoring, decided without any IO |
 //! | [`round`] | carries that out |
 //! | [`database`] | the database's side of it |
@@ -40,6 +41,7 @@ pub mod keys;
 pub mod logs;
 mod metrics;
 pub mod new_key;
+pub mod outbox;
 mod reencrypt;
 pub mod rotate;
 pub mod round;

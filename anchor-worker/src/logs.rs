@@ -12,9 +12,11 @@ use tracing_subscriber::{fmt, registry};
 
 use crate::cli::LogForm;
 use crate::metrics;
+use crate::outbox::Alarms;
 
-/// From here on everything is logged. Only our own lines: libraries tell of requests, and requests hold credentials.
-pub fn begin(form: Option<LogForm>) {
+/// From here on everything is logged, and what is logged as an alarm is heard by whoever asks the answer for it. Only our own lines: libraries tell of requests, and requests hold credentials.
+pub fn begin(form: Option<LogForm>) -> Alarms {
+    let alarms = Alarms::default();
     let terminal = stderr().is_terminal();
     let chosen = form.unwrap_or(if terminal {
         LogForm::Text
@@ -28,7 +30,13 @@ pub fn begin(form: Option<LogForm>) {
     let result = match chosen {
         LogForm::Text => {
             let lines = lines.with_ansi(terminal);
-            tracing::subscriber::set_global_default(registry().with(own).with(Counted).with(lines))
+            tracing::subscriber::set_global_default(
+                registry()
+                    .with(own)
+                    .with(Counted)
+                    .with(lines)
+                    .with(alarms.layer()),
+            )
         }
         LogForm::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
@@ -36,12 +44,14 @@ pub fn begin(form: Option<LogForm>) {
                 registry()
                     .with(own)
                     .with(Counted)
-                    .with(lines.with_span_list(false)),
+                    .with(lines.with_span_list(false))
+                    .with(alarms.layer()),
             )
         }
     };
     // There is one already: of whoever called us.
     drop(result);
+    alarms
 }
 
 /// Counts what should wake somebody, whoever says it.

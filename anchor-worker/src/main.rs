@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anchor_worker::cli::{Cli, Command};
 use anchor_worker::config::Config;
+use anchor_worker::outbox::Alarms;
 use anchor_worker::run::{Verdict, Worker};
 use anchor_worker::stop::Stop;
 use anchor_worker::trouble::Trouble;
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
 
 fn run() -> Verdict {
     let cli = Cli::parse();
-    logs::begin(cli.log);
+    let alarms = logs::begin(cli.log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -32,8 +33,8 @@ fn run() -> Verdict {
     };
     runtime.block_on(async {
         match cli.command {
-            Command::Run => work(&cli.config, false).await,
-            Command::Once => work(&cli.config, true).await,
+            Command::Run => work(&cli.config, false, &alarms).await,
+            Command::Once => work(&cli.config, true, &alarms).await,
             Command::CheckConfig => check::run(&cli.config).await,
             Command::NewKey { file } => told(
                 new_key::make(&file)
@@ -52,13 +53,13 @@ fn run() -> Verdict {
     })
 }
 
-async fn work(file: &Path, once: bool) -> Verdict {
+async fn work(file: &Path, once: bool, alarms: &Alarms) -> Verdict {
     let Some(config) = read(file) else {
         return Verdict::CouldNot;
     };
     let stop = Stop::default();
     let worker = match stop.listen() {
-        Ok(()) => Worker::open(config, stop.clone()).await,
+        Ok(()) => Worker::open(config, stop.clone(), alarms).await,
         Err(trouble) => Err(trouble),
     };
     let worker = match worker {

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::database::{Database, Lead};
 use crate::kek::Kek;
 use crate::metrics;
+use crate::outbox::{self, Alarms, Channel, Outbox};
 use crate::reencrypt::Reencryption;
 use crate::round::{Tools, round};
 use crate::signer::Signer;
@@ -66,6 +67,9 @@ pub struct Worker {
     anchoring: Task,
     unlocking: Task,
     turn: watch::Sender<Turn>,
+    channels: Vec<Arc<Channel>>,
+    /// What brings alarms to them.
+    tellers: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -73,7 +77,7 @@ impl Worker {
     ///
     /// # Errors
     /// `Configuration`, in the main.
-    pub async fn open(config: Config, stop: Stop) -> Result<Self, Trouble> {
+    pub async fn open(config: Config, stop: Stop, alarms: &Alarms) -> Result<Self, Trouble> {
         let (mut tools, mut former_keys) = (None, Vec::new());
         if let Some(anchor) = &config.anchor {
             former_keys.clone_from(&anchor.former_keys);
@@ -90,7 +94,14 @@ impl Worker {
             )?),
             None => None,
         };
+        let channels = outbox::open(&config.outbox)?;
+        let turn = watch::Sender::new(Turn::Others);
+        let teller = |channel: &Arc<Channel>| {
+            tokio::spawn(outbox::tell(alarms, channel.clone(), turn.subscribe()))
+        };
         Ok(Self {
+            tellers: channels.iter().map(teller).collect(),
+            channels,
             config,
             tools,
             unlocker,
@@ -99,7 +110,7 @@ impl Worker {
             stop,
             anchoring: Task::new(),
             unlocking: Task::new(),
-            turn: watch::Sender::new(Turn::Others),
+            turn,
         })
     }
 
@@ -134,11 +145,7 @@ impl Worker {
             failures = failures.saturating_add(1);
             self.rest(wait::after(trouble.kind, failures)).await;
         }
-        self.turn.send_replace(Turn::Over);
-        for duty in duties {
-            // It ends by itself, or with the program.
-            let _ = duty.await;
-        }
+        self.end(duties).await;
         drop(monitoring);
         info!(event = "stopped", "stopped");
         Verdict::Good
@@ -147,15 +154,31 @@ impl Worker {
     /// Begins what is done beside the loop.
     fn duties(&self) -> Vec<JoinHandle<()>> {
         let (options, turn) = (&self.config.database, || self.turn.subscribe());
-        vec![tokio::spawn(beside::keep(
-            Reencryption::new(),
-            options.clone(),
-            turn(),
-        ))]
+        let reencryption = beside::keep(Reencryption::new(), options.clone(), turn());
+        // Without channels too: those that were there before are told of no more.
+        let outbox = Outbox::new(self.channels.clone());
+        vec![
+            tokio::spawn(reencryption),
+            tokio::spawn(beside::keep(outbox, options.clone(), turn())),
+        ]
     }
 
-    /// Unlocks and anchors once.
+    /// Waits until what is done beside the loop has ended: by itself, or with the program.
+    async fn end(&mut self, duties: Vec<JoinHandle<()>>) {
+        self.turn.send_replace(Turn::Over);
+        for task in duties.into_iter().chain(self.tellers.drain(..)) {
+            let _ = task.await;
+        }
+    }
+
+    /// Unlocks and anchors once. What alarms is told; what waits in the database's outbox is not brought.
     pub async fn once(mut self) -> Verdict {
+        let verdict = self.one_round().await;
+        self.end(Vec::new()).await;
+        verdict
+    }
+
+    async fn one_round(&mut self) -> Verdict {
         let mut database = match Database::open(&self.config.database, self.stop.wake.clone()).await
         {
             Ok(database) => database,

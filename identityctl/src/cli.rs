@@ -25,6 +25,9 @@ pub enum Command {
     /// Put keys to use
     #[command(subcommand)]
     Keys(Keys),
+    /// See which notices have not arrived, and have them tried again
+    #[command(subcommand)]
+    Outbox(Outbox),
     /// Check the ledger without trusting the database
     #[command(subcommand)]
     Verify(Verify),
@@ -52,6 +55,43 @@ pub struct Rotate {
     /// Who else sees it happen; it is recorded
     #[arg(long, value_name = "NAME", value_parser = witness)]
     pub witness: String,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Outbox {
+    /// Name the channels, and what has not arrived: exit code 1 if something is dead
+    List(OutboxList),
+    /// Try again now what is dead or waits: all of it, or less
+    Retry(OutboxRetry),
+}
+
+#[derive(Args)]
+pub struct OutboxList {
+    /// Connection string of a login that is a member of identity_worker or identity_auditor; what it leaves out comes from PGHOST, PGUSER, PGSSLCERT …
+    #[arg(value_name = "URL")]
+    pub url: Option<String>,
+    /// Of this channel alone
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct OutboxRetry {
+    /// Connection string of a login that is a member of identity_worker; what it leaves out comes from PGHOST, PGUSER, PGSSLCERT …
+    #[arg(value_name = "URL")]
+    pub url: Option<String>,
+    /// Of this channel alone
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// This notice alone
+    #[arg(long, value_name = "ID")]
+    pub access_id: Option<i64>,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

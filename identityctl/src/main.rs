@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli.rs` | the arguments |
 //! | `keys/rotate.rs` | a new key in the place of an old one |
+//! | `outbox.rs` | which notices have not arrived, and trying them again |
 //! | `report.rs` | what was found, for people and as JSON, and the exit code |
 //! | `verify/anchors/` | what lies in the store of anchors, and whether the database is what was anchored |
 //! | `verify/bundle.rs` | proofs in files, checked offline |
@@ -23,6 +24,7 @@
 
 mod cli;
 mod keys;
+mod outbox;
 mod report;
 mod verify;
 
@@ -30,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, Keys, Verify};
+use cli::{Cli, Command, Keys, Outbox, Verify};
 
 fn main() -> ExitCode {
     // A defect of ours, or a processor that the TLS library does not know, must not end in a code that says something of the ledger.
@@ -41,6 +43,8 @@ fn run() -> ExitCode {
     // clap ends the process with 2 for arguments it does not understand: nothing was checked.
     let (report, json) = match Cli::parse().command {
         Command::Keys(Keys::Rotate(arguments)) => (keys::rotate::run(&arguments), arguments.json),
+        Command::Outbox(Outbox::List(arguments)) => (outbox::list(&arguments), arguments.json),
+        Command::Outbox(Outbox::Retry(arguments)) => (outbox::retry(&arguments), arguments.json),
         Command::Verify(Verify::Anchors(arguments)) => {
             (verify::anchors::run(&arguments), arguments.json)
         }

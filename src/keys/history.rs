@@ -82,8 +82,8 @@ impl<'a> Event<'a> {
         event::digest(installation, self.event, &pairs)
     }
 
-    /// Appends the event's row to the log, and keeps the readable one. Runs inside SPI and a snapshot.
-    pub fn record(&self, call: &Call, keys: &Keys) {
+    /// Appends the event's row to the log, and keeps the readable one. Returns the row's access id. Runs inside SPI and a snapshot.
+    pub fn record(&self, call: &Call, keys: &Keys) -> i64 {
         let access_id = call.append(keys, &Fate::event(self.digest(&keys.installation)));
         KEEP.run(&mut [
             bind(access_id),
@@ -101,6 +101,7 @@ impl<'a> Event<'a> {
             bind(self.operator),
             Some(pg_sys::Datum::from(self.recorded_at)),
         ]);
+        access_id
     }
 
     /// The event of a stored row: its columns in the order of the table, but for the first, from this one on.

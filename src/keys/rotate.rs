@@ -2,18 +2,18 @@
 
 use identity_core::key::KeyKind;
 use identity_core::reason::Reason;
-use identity_core::vocabulary::{AccessorKind, KeyState, RotationReason};
+use identity_core::vocabulary::{AccessorKind, KeyState, NoticeKind, RotationReason};
 use pgrx::pg_sys;
 
 use super::history::Event;
 use super::pending::{self, Change};
 use super::region::{self, Keys};
 use super::ring::{self, Ring};
-use crate::bucket;
 use crate::call::Call;
 use crate::clock::{self, UNIX_EPOCH_MICROS};
 use crate::query::{connected, with_latest_snapshot};
 use crate::sql_function::{Arguments, sql_function};
+use crate::{bucket, outbox};
 
 sql_function!(key_rotate, pg_finfo_key_rotate, run);
 
@@ -64,7 +64,8 @@ fn rotate(
         witness,
         ..Event::of(call, new, role.as_str())
     };
-    event.record(call, keys);
+    let access_id = event.record(call, keys);
+    outbox::add(access_id, &call.entry, NoticeKind::KeyRotation);
     pending::at_commit(Change::Activate {
         epoch,
         kind,

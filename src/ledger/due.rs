@@ -1,5 +1,5 @@
 //! `NOTIFY identity_seal_due`: a row of the Merkle class was committed, or reads are refused because anchors are late, and whoever seals should not wait
-//! for the next ten minutes to be over.
+//! for the next ten minutes to be over. Events that somebody outside is told of are such rows, so `NOTIFY identity_outbox` goes with it.
 //!
 //! The transaction that leaves such a row only counts it, in shared memory; the maintenance process notifies. A NOTIFY of the transaction's own would
 //! have it commit under a lock that all notifying transactions of the server share.
@@ -13,7 +13,7 @@ use crate::answer::value;
 use crate::query::{Statement, connected};
 use crate::record::{Fate, Shape};
 use crate::sql_function::{Arguments, sql_function};
-use crate::{call, worker_process};
+use crate::{call, outbox, worker_process};
 
 sql_function!(_seal_occasions, pg_finfo__seal_occasions, occasions);
 
@@ -51,7 +51,10 @@ pub fn notify(before: Option<PgSqlErrorCode>) -> Option<PgSqlErrorCode> {
         return None;
     }
     let outcome = worker_process::try_in_transaction_as_keeper(|| {
-        connected(|| NOTIFY.run(&mut []));
+        connected(|| {
+            NOTIFY.run(&mut []);
+            outbox::tell_of_new();
+        });
     });
     let trouble = outcome.err();
     match trouble {

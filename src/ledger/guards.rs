@@ -16,7 +16,7 @@ static UNGUARDED: Statement = Statement::read(
                          ('erasure_requests', true), ('consent_versions', true), ('consent_history', true), ('eu_history', true), ('subject_texts', true),
                          ('vertical_patterns', true), ('vertical_pattern_changes', true), ('vertical_history', true),
                          ('subject_changes_pending', false), ('subject_changes', false), ('change_epochs', false),
-                         ('volume_notices', true), ('notifications', true), ('ledger_seals', true), ('ledger_heads', true),
+                         ('volume_notices', true), ('notifications', true), ('outbox_channels', false), ('outbox_deliveries', false), ('ledger_seals', true), ('ledger_heads', true),
                          ('ledger_tiles', true), ('ledger_leaves', true), ('ledger_nodes', true), ('anchor_commits', true), ('ledger_expired', true),
                          ('scrub_waits', false), ('scrub_passes', false), ('scrub_progress', false),
                          ('retention_policies', true), ('retention_policy_changes', true),

@@ -7,15 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use identity_core::event_digest;
 use identity_core::limit::Threshold;
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, NoticeKind};
 use pgrx::pg_sys;
 
 use super::table;
 use crate::caller::{self, Caller};
-use crate::clock::UNIX_EPOCH_MICROS;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate, Short};
-use crate::{error, keys, lane, worker_process};
+use crate::{error, keys, lane, outbox, worker_process};
 
 /// Days between the Unix epoch and PostgreSQL's.
 const UNIX_EPOCH_DAYS: i32 = 10_957;
@@ -42,21 +41,6 @@ static RECORD: Statement = Statement::write(
         pg_sys::INT4OID,
     ],
 );
-/// The four members that may leave the house; the row's MAC says which row it is to whoever may read the log.
-static NOTIFY: Statement = Statement::write(
-    c"WITH line AS (
-          INSERT INTO identity.notifications (access_id, payload)
-          SELECT l.access_id, pg_catalog.jsonb_build_object(
-                     'event_kind', $3,
-                     'timestamp', pg_catalog.to_char(l.accessed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
-                     'accessor_kind', l.accessor_kind,
-                     'integrity_hash', pg_catalog.encode(l.integrity_hash, 'hex'))
-            FROM identity.pii_access_log l WHERE l.access_id = $1 AND l.accessed_at = $2
-          RETURNING 1)
-      SELECT pg_catalog.pg_notify('identity_outbox', '') FROM line",
-    &[pg_sys::INT8OID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID],
-);
-
 /// What the table's count of thresholds was when last all notices were written.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
 
@@ -133,14 +117,11 @@ fn write(notice: &Notice) -> bool {
     let entry = Entry::now();
     let access_id = lane::append(&keys, &shape, &entry, &Fate::event(digest))
         .unwrap_or_else(|reason| error::raise(reason));
-    let event_kind = match notice.threshold {
-        Threshold::Half => "volume_half",
-        Threshold::Cap => "volume_cap",
+    let kind = match notice.threshold {
+        Threshold::Half => NoticeKind::VolumeHalf,
+        Threshold::Cap => NoticeKind::VolumeCap,
     };
     let cap = i32::try_from(notice.cap).unwrap_or(i32::MAX);
-    let at = Some(pg_sys::Datum::from(entry.at - UNIX_EPOCH_MICROS));
-    // SAFETY: within a transaction; what was appended below SQL becomes visible to its next statement.
-    unsafe { pg_sys::CommandCounterIncrement() };
     with_latest_snapshot(|| {
         connected(|| {
             RECORD.run(&mut [
@@ -151,8 +132,9 @@ fn write(notice: &Notice) -> bool {
                 bind(percent),
                 bind(cap),
             ]);
-            NOTIFY.run(&mut [bind(access_id), at, bind(event_kind)]);
         });
     });
+    outbox::add(access_id, &entry, kind);
+    outbox::tell();
     true
 }

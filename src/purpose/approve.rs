@@ -3,17 +3,17 @@
 use identity_core::event_digest;
 use identity_core::reason::Reason;
 use identity_core::trace::is_purpose_token;
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, NoticeKind};
 use pgrx::pg_sys;
 
 use super::change::supersede;
 use super::lists::{fields, words};
 use crate::answer::timestamp;
 use crate::call::Call;
-use crate::clock;
 use crate::query::{Rows, Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Fate, Short};
 use crate::sql_function::{Arguments, sql_function, void};
+use crate::{clock, outbox};
 
 sql_function!(purpose_approve, pg_finfo_purpose_approve, run);
 
@@ -97,7 +97,8 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
             digest
         })
     });
-    call.append(&keys, &Fate::event(digest));
+    let access_id = call.append(&keys, &Fate::event(digest));
+    outbox::add(access_id, &call.entry, NoticeKind::PurposeApprove);
     void(arguments)
 }
 

@@ -3,14 +3,14 @@
 use identity_core::event_digest;
 use identity_core::reason::Reason;
 use identity_core::trace::is_purpose_token;
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, NoticeKind};
 use pgrx::pg_sys;
 
 use crate::call::Call;
-use crate::clock;
 use crate::query::{Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Fate, Short};
 use crate::sql_function::{Arguments, sql_function, void};
+use crate::{clock, outbox};
 
 sql_function!(purpose_revoke, pg_finfo_purpose_revoke, run);
 
@@ -56,9 +56,8 @@ fn run(arguments: Arguments) -> pg_sys::Datum {
         ("revoked_by", role.as_str()),
         ("reason", reason),
     ];
-    call.append(
-        &keys,
-        &Fate::event(event_digest(&keys.installation, "purpose_revoke", &pairs)),
-    );
+    let digest = event_digest(&keys.installation, "purpose_revoke", &pairs);
+    let access_id = call.append(&keys, &Fate::event(digest));
+    outbox::add(access_id, &call.entry, NoticeKind::PurposeRevoke);
     void(arguments)
 }

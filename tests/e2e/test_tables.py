@@ -19,6 +19,8 @@ POLICY_TABLES = {  # no subject is named there
     "caller_revocations",
     "volume_notices",
     "notifications",
+    "outbox_channels",
+    "outbox_deliveries",
     "vertical_patterns",
     "vertical_pattern_changes",
     "retention_policies",

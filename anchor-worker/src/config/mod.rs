@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub use place::Mistake;
 use section::Document;
 
-use crate::{kek, metrics, signer, store, unlock};
+use crate::{kek, metrics, outbox, signer, store, unlock};
 
 /// No configuration is longer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -29,6 +29,7 @@ pub struct Config {
     pub unlock: Option<Unlock>,
     pub anchor: Option<Anchor>,
     pub metrics: Option<metrics::Config>,
+    pub outbox: Vec<outbox::Config>,
 }
 
 /// How a database that is locked gets its keys.
@@ -95,6 +96,7 @@ impl Config {
         let store = document.section("store");
         let anchor = document.section::<AnchorSection>("anchor");
         let metrics = document.section::<metrics::Config>("metrics");
+        let outbox = channels(&mut document);
         document.nothing_else();
         document.together(
             "unlock",
@@ -159,8 +161,26 @@ impl Config {
                 former_keys,
             }),
             metrics,
+            outbox,
         })
     }
+}
+
+fn channels(document: &mut Document<'_>) -> Vec<outbox::Config> {
+    let found = document.sections::<outbox::Config>("outbox");
+    if let Some((place, _)) = found.get(outbox::MOST_CHANNELS) {
+        document.mistake_at(*place, "[[outbox]] more than 16 channels");
+    }
+    let (places, configs): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    for (place, config) in places.iter().zip(&configs) {
+        if let Some((entry, why)) = config.mistake() {
+            document.mistake_at(*place, &format!("[[outbox]] {entry} {why}"));
+        }
+    }
+    if let Some(place) = outbox::twice(&configs).and_then(|at| places.get(at)) {
+        document.mistake_at(*place, "[[outbox]] name: another channel has it");
+    }
+    configs
 }
 
 fn former_keys(document: &mut Document<'_>, texts: &[String]) -> Vec<VerifierKey> {

@@ -75,6 +75,25 @@ impl<'a> Document<'a> {
         self.read(name, start, value)
     }
 
+    /// Reads sections of which there may be any number, written `[[name]]`. Those that are right come with the place where each begins.
+    pub fn sections<T: DeserializeOwned>(&mut self, name: &'static str) -> Vec<(usize, T)> {
+        let Some((key, value)) = self.left.remove_entry(name) else {
+            return Vec::new();
+        };
+        let start = key.span().start;
+        let DeValue::Array(values) = value.into_inner() else {
+            let text = format!("{name} must be written as [[{name}]], once for each");
+            self.mistakes.push(Mistake::at(self.source, start, text));
+            return Vec::new();
+        };
+        let of = |value: Value<'a>| {
+            let place = value.span().start;
+            let read = self.read(&format!("[{name}]"), place, value);
+            read.map(|section| (place, section))
+        };
+        values.into_iter().filter_map(of).collect()
+    }
+
     fn read<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -113,7 +132,7 @@ impl<'a> Document<'a> {
     pub fn nothing_else(&mut self) {
         for key in self.left.keys() {
             let text = format!(
-                "{} is not known here: sections are [database], [unlock], [kek], [signer], [store], [anchor] and [metrics]",
+                "{} is not known here: sections are [database], [unlock], [kek], [signer], [store], [anchor], [metrics] and [[outbox]]",
                 key.get_ref()
             );
             self.mistakes
@@ -145,6 +164,11 @@ impl<'a> Document<'a> {
             Some(place) => Mistake::at(self.source, place, text),
             None => Mistake::of_file(text),
         });
+    }
+
+    pub fn mistake_at(&mut self, place: usize, text: &str) {
+        let text = text.to_owned();
+        self.mistakes.push(Mistake::at(self.source, place, text));
     }
 
     /// All mistakes, in the order of the file.

@@ -101,6 +101,6 @@ pub use seal_leaf::{LaneHeads, SealLeaf};
 pub use tile::{BatchBuilder, Tile, TileNodes};
 pub use trace::{is_purpose_token, is_trace_id};
 pub use vocabulary::{
-    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, KeyState,
-    Membership, Outcome, RotationReason, Route, Vertical, Zone,
+    AccessorKind, AuthTier, ChainKind, ConsentKind, ConsentSet, ConsentStatus, DeliveryTrouble,
+    KeyState, Membership, NoticeKind, Outcome, RotationReason, Route, Vertical, Zone,
 };

@@ -296,3 +296,55 @@ words! {
         Retired = "retired",
     }
 }
+
+words! {
+    /// What a notice to the outside is about.
+    pub enum NoticeKind : as_str {
+        /// A caller has had half of its day's rows under a purpose.
+        VolumeHalf = "volume_half",
+        /// It has had all of them.
+        VolumeCap = "volume_cap",
+        /// A setting protects less than it did, or as little as can be.
+        SettingWeakened = "setting_weakened",
+        /// A purpose was revoked.
+        PurposeRevoke = "purpose_revoke",
+        /// A purpose that reaches sensitive fields was approved.
+        PurposeApprove = "purpose_approve",
+        /// A login was revoked.
+        CallerRevoke = "caller_revoke",
+        /// A revoked login was let in again.
+        CallerReinstate = "caller_reinstate",
+        /// Another key of its kind is used from here on.
+        KeyRotation = "key_rotation",
+        /// A history that is shorter than what is anchored was declared.
+        Incarnation = "incarnation",
+    }
+}
+
+words! {
+    /// Why a notice was not delivered.
+    pub enum DeliveryTrouble : as_str {
+        /// No connection, or it broke off.
+        Unreachable = "unreachable",
+        /// The certificate is not what it must be, or there is no TLS.
+        Tls = "tls",
+        /// There was no answer in time.
+        Timeout = "timeout",
+        /// Too many, said the other side.
+        Throttled = "throttled",
+        /// It could not, said the other side.
+        Unavailable = "unavailable",
+        /// It does not take this, or not from us.
+        Refused = "refused",
+        /// It wants us to go elsewhere.
+        Redirect = "redirect",
+        /// An answer that is none, or has no end.
+        Answer = "answer",
+        /// The notice itself is not one of ours.
+        Notice = "notice",
+        /// The worker cannot work with its own configuration.
+        Configuration = "configuration",
+        /// Nobody serves this channel any more.
+        ChannelGone = "channel_gone",
+    }
+}

@@ -49,8 +49,9 @@ mod tests {
     use crate::key::KeyKind;
     use crate::text::Kind;
     use crate::{
-        AccessorKind, ApprovalPolicy, AuthTier, ChainKind, ConsentKind, ConsentStatus, Field,
-        KeyState, Outcome, Reason, RotationReason, Route, Vertical, Zone,
+        AccessorKind, ApprovalPolicy, AuthTier, ChainKind, ConsentKind, ConsentStatus,
+        DeliveryTrouble, Field, KeyState, NoticeKind, Outcome, Reason, RotationReason, Route,
+        Vertical, Zone,
     };
 
     macro_rules! round_trip {
@@ -76,7 +77,8 @@ mod tests {
             Zone.as_str: 3, AuthTier.as_str: 2, Outcome.as_str: 3, ChainKind.as_str: 2,
             AccessorKind.as_str: 35, Reason.code: 40, KeyKind.as_str: 4,
             ConsentKind.as_str: 3, ApprovalPolicy.as_str: 3, Kind.as_str: 4,
-            RotationReason.as_str: 4, KeyState.as_str: 4,
+            RotationReason.as_str: 4, KeyState.as_str: 4, NoticeKind.as_str: 9,
+            DeliveryTrouble.as_str: 11,
         );
     }
 }
