@@ -73,6 +73,19 @@ const HELP: &[(&str, &str)] = &[
         "identity_limit_turned_away_total",
         "Calls refused because there was no counter left.",
     ),
+    ("identity_outbox_channels", "Channels that notices go to."),
+    (
+        "identity_outbox_dead",
+        "Deliveries of notices that were given up.",
+    ),
+    (
+        "identity_outbox_oldest_seconds",
+        "How long the oldest delivery has waited.",
+    ),
+    (
+        "identity_outbox_waiting",
+        "Deliveries of notices that wait.",
+    ),
     (
         "identity_partitions_ahead",
         "Months of the log that are made ahead.",
