@@ -6,7 +6,7 @@
 use identity_core::incarnation::{Declaration, split};
 use identity_core::note::Note;
 use identity_core::reason::Reason;
-use identity_core::vocabulary::AccessorKind;
+use identity_core::vocabulary::{AccessorKind, NoticeKind};
 use pgrx::{IntoDatum, pg_sys};
 
 use super::{checkpoint, tree_store};
@@ -15,6 +15,7 @@ use crate::bucket;
 use crate::call::Call;
 use crate::clock::UNIX_EPOCH_MICROS;
 use crate::event;
+use crate::outbox;
 use crate::keys::region::Keys;
 use crate::query::{Rows, Statement, bind, connected, with_latest_snapshot};
 use crate::record::{Entry, Fate};
@@ -106,6 +107,7 @@ fn record(call: &Call, keys: &Keys, note: &str, says: &Declaration) {
         declared_at: call.entry.at - UNIX_EPOCH_MICROS,
     };
     let access_id = call.append(keys, &Fate::event(declared.digest(&keys.installation)));
+    outbox::add(access_id, &call.entry, NoticeKind::Incarnation);
     RECORD.run(&mut [
         bind(declared.incarnation),
         bind(access_id),
