@@ -44,6 +44,8 @@ INSERT INTO contract VALUES
   ('tombstones(from_leaf bigint, to_leaf bigint)', '(leaf_index bigint, kind text, tombstone bytea)', 'identity_keeper', 'identity_worker'),
   ('restored_subjects(tombstones bytea[])', '(candidate_id uuid, kind text)', 'identity_keeper', 'identity_worker'),
   ('restored_erase(tombstones bytea[])', 'jsonb', 'identity_keeper', 'identity_worker'),
+  ('anchor_record(checkpoint text, uri text, version_id text, lock_until timestamp with time zone)', 'bigint', 'identity_keeper', 'identity_worker'),
+  ('incarnation_declare(document text)', 'bigint', 'identity_keeper', 'identity_worker'),
   ('reencrypt(max_rows integer DEFAULT 1000)', 'jsonb', 'identity_keeper', 'identity_worker'),
   ('outbox_serve(channels text[])', 'bigint', 'identity_keeper', 'identity_worker'),
   ('outbox_take(channel text, max integer DEFAULT 100)', '(access_id bigint, payload jsonb, attempts integer)', 'identity_keeper', 'identity_worker'),
