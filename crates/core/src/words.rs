@@ -75,7 +75,7 @@ mod tests {
         round_trip!(
             Field.name: 6, Vertical.as_str: 5, Route.as_str: 2, ConsentStatus.as_str: 5,
             Zone.as_str: 3, AuthTier.as_str: 2, Outcome.as_str: 3, ChainKind.as_str: 2,
-            AccessorKind.as_str: 35, Reason.code: 40, KeyKind.as_str: 4,
+            AccessorKind.as_str: 36, Reason.code: 40, KeyKind.as_str: 4,
             ConsentKind.as_str: 3, ApprovalPolicy.as_str: 3, Kind.as_str: 4,
             RotationReason.as_str: 4, KeyState.as_str: 4, NoticeKind.as_str: 9,
             DeliveryTrouble.as_str: 11,
