@@ -30,7 +30,7 @@ pub(crate) enum Turn {
 
 /// Something that is done again and again while this worker leads.
 pub(crate) trait Duty: Send + 'static {
-    /// What its session begins with, beside what every session of the worker begins with: `LISTEN identity_…`, or nothing.
+    /// What its session begins with, beside what every session of the worker begins with: a LISTEN, a SET, or nothing.
     const SETTINGS: &'static str = "";
     /// Its word in the log.
     const EVENT: &'static str;

@@ -33,9 +33,9 @@ pub enum LogForm {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Unlock and anchor until told to stop
+    /// Unlock, anchor, do the nights and bring notices until told to stop
     Run,
-    /// Unlock and anchor once
+    /// Unlock, anchor and publish tombstones once
     Once,
     /// Explain each mistake of the configuration, and reach everything that it names
     CheckConfig,

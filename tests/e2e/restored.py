@@ -27,7 +27,7 @@ class Party:
         return report("incarnation", "sign", document, "--parties", parties, "--key", self.file)
 
     def sign_by_openssl(self, document: Path, parties: Path) -> dict:
-        """As docs/howto/restore.md has it, where no tool of ours is."""
+        """As docs/howto/incarnations.md has it, where no tool of ours is."""
         text, signature = document.with_suffix(".text"), document.with_suffix(".sig")
         text.write_text(document.read_text().split("\n\n")[0].rstrip("\n") + "\n")
         command = ["openssl", "pkeyutl", "-sign", "-inkey", self.file, "-rawin", "-in", text, "-out", signature]

@@ -41,7 +41,7 @@ impl Config {
         if !is_name(self.name()) {
             return Some((
                 "name",
-                "must be up to 40 of a-z, 0-9, - and _: it stands in logs and in metrics",
+                "must be up to 40 of a-z, 0-9, - and _: it stands in logs and in the database",
             ));
         }
         match self {
@@ -125,7 +125,7 @@ mod tests {
     use super::is_name;
 
     #[test]
-    fn names_are_fit_for_logs_and_labels() {
+    fn names_are_fit_for_logs() {
         for name in ["a", "0", "pager-duty_2", &"x".repeat(40)] {
             assert!(is_name(name), "{name}");
         }
