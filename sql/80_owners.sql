@@ -139,6 +139,7 @@ ALTER TABLE identity.tombstones                                           OWNER 
 ALTER FUNCTION identity.tombstones(bigint, bigint)                        OWNER TO identity_keeper;
 ALTER FUNCTION identity.restored_subjects(bytea[])                        OWNER TO identity_keeper;
 ALTER FUNCTION identity.restored_erase(bytea[])                           OWNER TO identity_keeper;
+
 -- The outbox.
 ALTER TABLE identity.outbox_channels                                      OWNER TO identity_owner;
 ALTER TABLE identity.outbox_deliveries                                    OWNER TO identity_owner;

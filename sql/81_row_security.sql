@@ -190,6 +190,7 @@ CREATE POLICY worker_reads   ON identity.key_history FOR SELECT TO identity_work
 ALTER TABLE identity.tombstones ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.tombstones FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.tombstones FOR INSERT TO identity_keeper WITH CHECK (true);
+
 -- The outbox names no subject. A notice is added beside its event; what became of it is the worker's to say, through the functions.
 ALTER TABLE identity.outbox_channels   ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE identity.outbox_deliveries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -203,6 +204,8 @@ CREATE POLICY keeper_adds    ON identity.outbox_deliveries FOR INSERT TO identit
 CREATE POLICY keeper_changes ON identity.outbox_deliveries FOR UPDATE TO identity_keeper USING (true) WITH CHECK (true);
 CREATE POLICY watch_reads    ON identity.outbox_channels   FOR SELECT TO identity_worker, identity_auditor USING (true);
 CREATE POLICY watch_reads    ON identity.outbox_deliveries FOR SELECT TO identity_worker, identity_auditor USING (true);
+
+-- Wrapped keys of before: the worker reads them, as it does the keyring.
 ALTER TABLE identity.key_wrappings ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY keeper_reads   ON identity.key_wrappings FOR SELECT TO identity_keeper USING (true);
 CREATE POLICY keeper_adds    ON identity.key_wrappings FOR INSERT TO identity_keeper WITH CHECK (true);

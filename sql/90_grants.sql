@@ -178,6 +178,7 @@ GRANT SELECT, INSERT ON identity.tombstones TO identity_keeper;
 GRANT EXECUTE ON FUNCTION identity.tombstones(bigint, bigint),
                           identity.restored_subjects(bytea[]),
                           identity.restored_erase(bytea[]) TO identity_worker;
+
 -- The outbox: an event adds its notice, the worker brings it and says what became of it, who checks sees that.
 GRANT SELECT, INSERT ON identity.notifications, identity.outbox_channels, identity.outbox_deliveries TO identity_keeper;
 GRANT DELETE ON identity.outbox_channels TO identity_keeper;

@@ -139,10 +139,7 @@ pub async fn beginnings(store: &Store, incarnation: u32) -> Result<Vec<Beginning
 
 /// The store named a key as locked a moment ago.
 pub(crate) fn vanished() -> Trouble {
-    Trouble::new(
-        Kind::Untrue,
-        "the store lists an anchor that it does not have",
-    )
+    Trouble::new(Kind::Untrue, "the store lists what it does not have")
 }
 
 /// Until when what is put now is locked, in microseconds since 1970.

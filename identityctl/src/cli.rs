@@ -33,6 +33,8 @@ pub enum Command {
     #[command(subcommand)]
     Outbox(Outbox),
     /// After a restore from an older backup: name the subjects that were erased and are there again
+    ///
+    /// Locks and declarations are not looked at here: that is `verify anchors`.
     RestoreCheck(RestoreCheck),
     /// Check the ledger without trusting the database
     #[command(subcommand)]
