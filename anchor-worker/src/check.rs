@@ -15,6 +15,7 @@ use crate::outbox::{self, Failure};
 use crate::round::last;
 use crate::run::Verdict;
 use crate::signer::Signer;
+use crate::step::refusal::Refusal;
 use crate::store::Store;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::{Place, Unlocker};
@@ -69,7 +70,8 @@ pub async fn run(file: &Path) -> Verdict {
         let origin = seen.map(|seen| seen.checkpoint.origin);
         let key = findings.note("signer", signer(anchor, origin.as_deref()).await);
         let store = findings.note("store", store(anchor).await);
-        findings.note("incarnations", incarnations(anchor));
+        let own = key.as_ref().and_then(Option::as_ref);
+        findings.note("incarnations", incarnations(anchor, own));
         if let (Some(Some(key)), Some(store)) = (key, store) {
             findings.note("anchors", anchors(anchor, key, &store).await);
         }
@@ -214,13 +216,19 @@ async fn store(anchor: &Anchor) -> Result<(Store, String), Trouble> {
     Ok((store, checked.text))
 }
 
-fn incarnations(anchor: &Anchor) -> Result<((), String), Trouble> {
+/// Who declares one. No key that signs checkpoints may be among theirs: the worker would be one of two.
+fn incarnations(anchor: &Anchor, own: Option<&VerifierKey>) -> Result<((), String), Trouble> {
     let Some(file) = &anchor.parties else {
         let text =
             "nobody is named whose signatures declare one: after a restore none can be believed";
         return Ok(((), text.into()));
     };
     let parties = parties(file)?;
+    let mut signing = anchor.former_keys.iter().chain(own);
+    if let Some(role) = signing.find_map(|key| parties.role_of(key.public_key())) {
+        let text = Refusal::PartySigns { role }.to_string();
+        return Err(Trouble::new(Kind::Configuration, text));
+    }
     let [operator, counsel] =
         Role::BOTH.map(|role| format!("{} {}", role.word(), parties.key(role)));
     Ok(((), format!("declared by {operator} and {counsel}")))

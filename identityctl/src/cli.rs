@@ -301,7 +301,7 @@ pub struct Database {
     /// A checkpoint from outside the database: a signed note
     #[arg(long, value_name = "FILE", requires = "keys")]
     pub checkpoint: Option<PathBuf>,
-    /// Compare the rows with the last anchor of a store, and the database's own record of anchors with all of them
+    /// Compare the rows, and the database's own record of anchors, with all anchors of a store that count
     #[arg(long, requires = "keys", requires = "Place")]
     pub anchors: bool,
     #[command(flatten)]

@@ -372,6 +372,37 @@ def test_a_database_that_is_not(anchored, root, name):
     ends(0, against(anchored, root))
 
 
+def test_what_came_late_is_named_by_both(ceph, owner, vault, tmp_path):
+    """A request that was given up is done after the next one's: the log grew from both. Then one that it did not grow from."""
+    bucket, bodies = lock_bucket(owner), []
+    store = ceph.store(tmp_path, bucket, "owner", "owner")
+    with vault.connect(vault.worker) as worker:
+        for _ in range(2):
+            some_rows(vault)
+            size, _root = seal(vault)
+            bodies.append((size, worker.execute("SELECT identity.ledger_checkpoint()").fetchone()[0]))
+    signer = Signer(bodies[0][1].split("\n", 1)[0])
+    for size, body in reversed(bodies):
+        store.put(size, signer.sign(body), days=20)
+
+    def rows() -> dict:
+        place = ["--s3", bucket, "--region", ceph.region, "--endpoint", ceph.endpoint, "--prefix", "vault-1/", "--retention-days", 20]
+        environment = {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner"}
+        return report("verify", "database", url(vault), "--anchors", *place, "--key", signer.vkey, environment=environment)
+
+    [(first, _), (second, _)] = bodies
+    answer = rows()
+    ends(0, answer)
+    late = f"order: {first} leaves were anchored after {second} were; the log grew from both"
+    assert late in lines(answer, "note"), shown(answer)
+    ends(0, in_s3(ceph, bucket, signer, "--database", url(vault)))
+    store.put(first - 1, signer.sign(checkpoint(signer.name, first - 1, b"\x03" * 32)), days=20)
+    answer = rows()
+    ends(1, answer)
+    assert found(answer, f"anchored: rewritten: the first {first - 1} leaves"), shown(answer)
+    assert any(f"order: {first} leaves were anchored after {second} were; whether" in line for line in lines(answer, "unchecked")), shown(answer)
+
+
 def test_a_copy_of_the_store_is_as_good(anchored, root, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)

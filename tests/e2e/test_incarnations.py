@@ -17,6 +17,7 @@ from cluster import Cluster
 from identityctl import ends, lines, report, run, shown
 from liar import Liar, Marks
 from restored import Party, Restored
+from tlog import Signer, checkpoint
 from vault import Vault, refused
 from worker import grow
 
@@ -438,6 +439,18 @@ def test_a_record_of_an_anchor_that_the_store_does_not_have_is_found(kept):
     answer = rows_against(kept)
     ends(1, answer)
     assert any("the store has no such anchor" in line for line in lines(answer, "bad")), shown(answer)
+
+
+def test_an_earlier_anchor_of_another_tree_is_found(kept):
+    """Signed by the true key, and not among those that the database has recorded: the last one fits all the same."""
+    size = min(kept.notes()) - 1
+    signer = Signer(kept.origin, kept.key.private_bytes_raw())
+    put(kept.store / "checkpoints" / f"{size:020}", signer.sign(checkpoint(kept.origin, size, b"\x01" * 32)))
+    answer = rows_against(kept)
+    ends(1, answer)
+    said = f"anchored: rewritten: the first {size} leaves are not those that were anchored"
+    assert [line for line in lines(answer, "bad") if line.startswith("anchored")] == [said], shown(answer)
+    ends(1, kept.verify("--database", url(kept.vault)))
 
 
 # -- The function ----------------------------------------------------------------

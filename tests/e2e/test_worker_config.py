@@ -48,6 +48,9 @@ def test_whose_signatures_declare_an_incarnation_is_looked_at(anchoring, tmp_pat
         assert anchoring.command("once").returncode == 2, "a worker that does not know whom to believe does not start"
     parties.write_text(f"operator {operator.vkey}\ncounsel {counsel.vkey}\n")
     assert f"incarnations: ok: declared by operator {operator.vkey} and counsel {counsel.vkey}" in checked(anchoring, 0)
+    signer = Signer("counsel.example", anchoring.key.private_bytes_raw())
+    parties.write_text(f"operator {operator.vkey}\ncounsel {signer.vkey}\n")
+    assert any(line.startswith("incarnations: NOT OK: the key of the counsel also signs checkpoints") for line in checked(anchoring, 2))
 
 
 def test_every_mistake_is_explained_with_its_line(anchoring):

@@ -71,59 +71,71 @@ pub fn comparable(installation: &[u8; 16], lineage: &Lineage, report: &mut Repor
 
 async fn tree(client: &Client, points: &[Tree], report: &mut Report) -> Result<(), Failure> {
     let before = report.findings();
-    let mut tree = Frontier::new();
+    let grown = grown(client, points).await?;
+    let leaves = grown.leaves;
+    for size in grown.unlike {
+        let detail = format!("rewritten: its first {size} leaves are not those that were anchored");
+        report.bad("database", &detail);
+    }
+    if !grown.whole {
+        report.bad("database", &format!("its leaf {leaves} is missing"));
+    }
+    if let Some(size) = grown.lost {
+        let detail = format!("rolled back: it has {leaves} leaves, and {size} were anchored");
+        report.bad("database", &detail);
+    }
+    if report.findings() == before {
+        let count = points.len();
+        let detail = format!("its {leaves} leaves grew from each of {count} anchors");
+        report.good("database", &detail);
+    }
+    Ok(())
+}
+
+/// How the tree that the leaves make compares with what was anchored of it.
+pub struct Grown {
+    /// Leaves up to the first that is missing.
+    pub leaves: u64,
+    /// Whether none is missing among them.
+    pub whole: bool,
+    /// Sizes of which another root was anchored.
+    pub unlike: Vec<u64>,
+    /// The largest that was anchored and that there are no leaves for.
+    pub lost: Option<u64>,
+}
+
+/// Hashes the leaves together anew, and compares the root at each point; these are in the order of sizes.
+pub async fn grown(client: &Client, points: &[Tree]) -> Result<Grown, Failure> {
+    let (mut tree, mut whole, mut unlike) = (Frontier::new(), true, Vec::new());
     let mut waiting = points.iter().peekable();
-    let mut meets = |tree: &Frontier, report: &mut Report| {
+    let mut meets = |tree: &Frontier| {
         while let Some(anchor) = waiting.next_if(|anchor| anchor.size == tree.size()) {
             if tree.root() != anchor.root {
-                let size = anchor.size;
-                report.bad(
-                    "database",
-                    &format!("rewritten: its first {size} leaves are not those that were anchored"),
-                );
+                unlike.push(anchor.size);
             }
         }
     };
-    meets(&tree, report);
+    meets(&tree);
     let statement = prepare(client, LEAVES, &[Type::INT8, Type::BYTEA]).await?;
-    let mut whole = true;
     for_each(client, &statement, &[], |row| {
         let index = get::<Natural>(row, 0).map(Natural::u64);
         let hash = get::<Digest>(row, 1).filter(|_| index == Some(tree.size()));
         match hash {
             Some(hash) if whole => {
                 tree.append(hash, &mut |_, _, _| {});
-                meets(&tree, report);
+                meets(&tree);
             }
             _ => whole = false,
         }
         Ok(())
     })
     .await?;
-    if !whole {
-        report.bad("database", &format!("its leaf {} is missing", tree.size()));
-    }
-    let lost = waiting.last().map(|anchor| anchor.size);
-    if let Some(size) = lost {
-        report.bad(
-            "database",
-            &format!(
-                "rolled back: it has {} leaves, and {size} were anchored",
-                tree.size()
-            ),
-        );
-    }
-    if report.findings() == before {
-        let count = points.len();
-        report.good(
-            "database",
-            &format!(
-                "its {} leaves grew from each of {count} anchors",
-                tree.size()
-            ),
-        );
-    }
-    Ok(())
+    Ok(Grown {
+        leaves: tree.size(),
+        whole,
+        lost: waiting.last().map(|anchor| anchor.size),
+        unlike,
+    })
 }
 
 /// Compares the database's own record of what was anchored with the store: each that it has must be there. What it does not have is told.

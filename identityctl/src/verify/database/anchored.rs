@@ -1,12 +1,11 @@
-//! The last anchor of a store outside: the tree that the rows make must have had its root when it had its size. What came after it can still be rewritten.
+//! The anchors of a store outside: the tree that the rows make must have had the root of each when it had its size. What came after the last can still be
+//! rewritten.
 
 use identity_connect::Failure;
-use identity_core::merkle::root;
 use identity_core::replay::Summary;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::checkpoint::Stored;
 use super::query::prepare;
 use super::store::Database;
 use super::value::{Natural, get};
@@ -17,39 +16,50 @@ use crate::verify::anchors::{Lineage, database};
 const LATER: &str = "SELECT (SELECT pg_catalog.count(*) FROM ONLY identity.ledger_leaves WHERE leaf_index >= $1 AND access_id IS NOT NULL)
           + (SELECT COALESCE(pg_catalog.sum(batch_rows), 0)::bigint FROM ONLY identity.ledger_seals WHERE leaf_index >= $1)";
 
+/// Whether the log grew from each of the anchors is the answer, too.
 pub fn compare(
     lineage: &Lineage,
     installation: &[u8; 16],
     summary: &Summary,
     of: &Database<'_>,
     report: &mut Report,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     // Without an anchor the store has said so.
     let Some(last) = lineage.points().last() else {
-        return Ok(());
+        return Ok(false);
     };
     if !database::comparable(installation, lineage, report) {
-        return Ok(());
+        return Ok(false);
     }
     let (size, tree_size) = (last.size, summary.tree_size);
     if size > tree_size {
         let detail =
             format!("rolled back: the tree has {tree_size} leaves, and {size} were anchored");
         report.bad("anchored", &detail);
-        return Ok(());
+        return Ok(false);
     }
-    if root(size, &Stored(of))? == last.root {
+    let before = report.findings();
+    let grown = of
+        .runtime
+        .block_on(database::grown(of.client, lineage.points()))?;
+    for size in grown.unlike {
+        let detail = format!("rewritten: the first {size} leaves are not those that were anchored");
+        report.bad("anchored", &detail);
+    }
+    if !grown.whole || grown.lost.is_some() {
+        let detail = format!("the tree's leaf {} is missing", grown.leaves);
+        report.bad("anchored", &detail);
+    }
+    if report.findings() == before {
         let later = of.runtime.block_on(later(of.client, size))? + summary.unsealed;
         let detail =
             format!("the first {size} of {tree_size} leaves are those that were anchored last");
         report.good("anchored", &detail);
         report.note("anchored", &format!("{later} rows are not anchored yet"));
-    } else {
-        let detail = format!("rewritten: the first {size} leaves are not those that were anchored");
-        report.bad("anchored", &detail);
     }
     let records = database::records(of.client, lineage.anchors(), report);
-    of.runtime.block_on(records)
+    of.runtime.block_on(records)?;
+    Ok(report.findings() == before)
 }
 
 async fn later(client: &Client, size: u64) -> Result<u64, Failure> {

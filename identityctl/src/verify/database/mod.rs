@@ -81,22 +81,26 @@ fn verify(arguments: &cli::Database, report: &mut Report) -> Result<(), Failure>
     let closed = runtime.block_on(reader.close());
     let closed = closed.and(runtime.block_on(salter.close()));
     // Only a connection that broke knows why: the statement that was under way knows that it did.
+    if let Some(lineage) = &lineage {
+        lineage.name_late(audited.as_ref().is_ok_and(|grew| *grew), report);
+    }
     if audited.is_err() {
         closed?;
     }
-    audited
+    audited.map(drop)
 }
 
+/// Whether the log grew from each anchor of the store is the answer, if there is one.
 fn audit(
     runtime: &Runtime,
     client: &Client,
     salter: &Client,
     outside: &Outside<'_>,
     report: &mut Report,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     runtime.block_on(client.batch_execute(SNAPSHOT))?;
     if !runtime.block_on(shape::check(client, report))? {
-        return Ok(());
+        return Ok(false);
     }
     let installation = runtime.block_on(installation(client))?;
     let rows = runtime.block_on(count(client))?;
@@ -122,15 +126,16 @@ fn audit(
     if let Some(signed) = outside.signed {
         checkpoint::compare(signed, &installation, &summary, &database, report)?;
     }
+    let mut grew = false;
     if let Some(lineage) = outside.lineage {
-        anchored::compare(lineage, &installation, &summary, &database, report)?;
+        grew = anchored::compare(lineage, &installation, &summary, &database, report)?;
     }
     if let (None, None) = (outside.signed, outside.lineage) {
         let note =
             "none was given: a database that was rewritten as a whole would look like this too";
         report.note("checkpoint", note);
     }
-    Ok(())
+    Ok(grew)
 }
 
 /// What the database is compared with that it could not have made itself.
