@@ -14,6 +14,7 @@ use super::channel::Channel;
 use super::failure::Failure;
 use super::message::Message;
 use crate::beside::Duty;
+use crate::rows;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
 
@@ -30,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Taken at once by one channel: so few that not much is sent twice if we end before we could say that it arrived.
-const BATCH: i32 = 20;
+const BATCH: usize = 20;
 
 /// What the client waits at most for an answer to any of it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -91,9 +92,15 @@ impl Outbox {
             if place.busy {
                 continue;
             }
-            let rows = database.query(TAKE, &[&place.channel.name, &BATCH]).await;
+            let most = i32::try_from(BATCH).unwrap_or(i32::MAX);
+            let taken: [&(dyn ToSql + Sync); 2] = [&place.channel.name, &most];
+            let rows = rows::at_most(BATCH, database, TAKE, &taken).await;
+            let rows = rows.map_err(refusal)?.ok_or_else(|| {
+                let text = "the database's outbox gave more than it was asked for";
+                Trouble::new(Kind::Untrue, text)
+            })?;
             let mut batch = Vec::new();
-            for row in rows.map_err(refusal)? {
+            for row in rows {
                 let id: i64 = row.try_get(0).map_err(refusal)?;
                 let payload: String = row.try_get(1).map_err(refusal)?;
                 batch.push((id, Message::notice(&payload)));
@@ -101,7 +108,7 @@ impl Outbox {
             if batch.is_empty() {
                 continue;
             }
-            more |= i32::try_from(batch.len()) == Ok(BATCH);
+            more |= batch.len() == BATCH;
             place.busy = true;
             let channel = place.channel.clone();
             self.sending.spawn(send(number, channel, batch));
