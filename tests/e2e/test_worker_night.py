@@ -185,6 +185,6 @@ def test_a_month_that_is_over_goes_in_the_night_after_it_was_anchored(vault, anc
     anchoring.await_anchor(anchoring.size(), SECONDS)
     at(vault, 3, 1)
     wait_until(lambda: month not in vault.sql(MONTHS), "the month to be dropped", SECONDS)
-    name = month["name"][-7:].replace("_", "-")
+    name = month["name"][-7:].replace("m", "-")
     wait_until(lambda: [event for event in worker.events("expired") if event["month"] == name and "kept" not in event], f"it to tell of {name}", SECONDS)
     assert worker.stop() == 0 and not worker.events("refused")
