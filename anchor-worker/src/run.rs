@@ -429,6 +429,7 @@ impl Worker {
                     );
                 }
                 self.publishing.done(anchor.every);
+                metrics::done("tombstones");
                 Verdict::Good
             }
             Err(trouble) => {

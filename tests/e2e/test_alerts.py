@@ -19,6 +19,9 @@ WELL = {
     "identity_worker_database_up{}": "1",
     "identity_worker_alarms_total{}": "0",
     "identity_worker_anchored_size{}": "900",
+    # It failed now and then, and was done since.
+    'identity_worker_failures_total{event="tombstones",kind="unavailable"}': "0+1x",
+    'identity_worker_last_round_time_seconds{event="tombstones"}': "0+300x",
     'identity_worker_reencrypt_subjects{state="left"}': "500",
     'identity_worker_reencrypt_subjects{state="failed"}': "0",
     "identity_keys_unlocked{}": "1",
@@ -59,6 +62,11 @@ ILL = {
     "IdentityWorkerRefuses": [{"identity_worker_refused{}": "1"}],
     "IdentityAlarm": [{"identity_worker_last_alarm_time_seconds{}": str(HOURS * 3600 - 600)}],
     "IdentityDatabaseSilent": [{"identity_worker_database_up{}": "0"}],
+    "IdentityTombstonesWait": [
+        {'identity_worker_last_round_time_seconds{event="tombstones"}': "600"},
+        # It was never done.
+        {'identity_worker_last_round_time_seconds{event="tombstones"}': None},
+    ],
     "IdentityReencryptStuck": [{'identity_worker_reencrypt_subjects{state="failed"}': "1"}],
     "IdentityLocked": [{"identity_keys_unlocked{}": "0"}],
     "IdentityRecorderDown": [{"identity_recorder_running{}": "0"}],

@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// After a batch that failed at its smallest, and until subjects are tried again that somebody was changing.
 const PAUSE: Duration = Duration::from_secs(600);
 
+/// Between two parts, however quick one was: a database that always has more is not asked without end.
+const BREATH: Duration = Duration::from_millis(50);
+
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -36,6 +39,8 @@ pub(crate) struct Night {
     scrub: Scrub,
     /// The night in which months were last looked at.
     expired: Option<i64>,
+    /// Months that do not go hold up nothing else.
+    expire_paused_until: Instant,
 }
 
 /// One sweep's way through the subjects.
@@ -73,6 +78,7 @@ impl Night {
                 told: None,
             },
             expired: None,
+            expire_paused_until: now,
         }
     }
 
@@ -86,7 +92,9 @@ impl Night {
 
     /// Once a night: what stays has its reason, which does not pass soon.
     async fn expire(&mut self, database: &Client, night: i64) -> Result<(), Trouble> {
-        let expired = ask::expire(database).await?;
+        let expired = ask::expire(database)
+            .await
+            .inspect_err(|_| self.expire_paused_until = Instant::now() + PAUSE)?;
         self.expired = Some(night);
         for month in &expired.months {
             let name = month.name().unwrap_or("?");
@@ -125,6 +133,7 @@ impl Duty for Night {
         }
         if let Some(night) = due.night
             && self.expired != Some(night)
+            && self.expire_paused_until <= Instant::now()
         {
             self.expire(database, night).await?;
         }
@@ -162,7 +171,7 @@ impl Pass {
             self.paused_until = Instant::now() + PAUSE;
         }
         // At most half of the time: the database has other things to do.
-        Ok(took)
+        Ok(took.max(BREATH))
     }
 
     fn count(&mut self, sweep: Sweep, batch: &Batch) {
@@ -204,7 +213,7 @@ impl Scrub {
         let part = answer?;
         self.tell(&part);
         if part.state == State::GoingOn {
-            return Ok(took);
+            return Ok(took.max(BREATH));
         }
         // Whatever is in the way may take its time.
         self.paused_until = Instant::now() + LOOK_EVERY;

@@ -14,6 +14,7 @@ use super::channel::Channel;
 use super::failure::Failure;
 use super::message::Message;
 use crate::beside::Duty;
+use crate::rows;
 use crate::trouble::{Kind, Trouble};
 use crate::unlock::refusal::refusal;
 
@@ -30,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Taken at once by one channel: so few that not much is sent twice if we end before we could say that it arrived.
-const BATCH: i32 = 20;
+const BATCH: usize = 20;
 
 /// What the client waits at most for an answer to any of it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -49,6 +50,8 @@ struct Sent {
     delivered: Vec<i64>,
     failed: Vec<i64>,
     why: Option<Failure>,
+    /// What is no notice of ours.
+    strange: Vec<i64>,
 }
 
 struct Place {
@@ -91,9 +94,15 @@ impl Outbox {
             if place.busy {
                 continue;
             }
-            let rows = database.query(TAKE, &[&place.channel.name, &BATCH]).await;
+            let most = i32::try_from(BATCH).unwrap_or(i32::MAX);
+            let taken: [&(dyn ToSql + Sync); 2] = [&place.channel.name, &most];
+            let rows = rows::at_most(BATCH, database, TAKE, &taken).await;
+            let rows = rows.map_err(refusal)?.ok_or_else(|| {
+                let text = "the database's outbox gave more than it was asked for";
+                Trouble::new(Kind::Untrue, text)
+            })?;
             let mut batch = Vec::new();
-            for row in rows.map_err(refusal)? {
+            for row in rows {
                 let id: i64 = row.try_get(0).map_err(refusal)?;
                 let payload: String = row.try_get(1).map_err(refusal)?;
                 batch.push((id, Message::notice(&payload)));
@@ -101,7 +110,7 @@ impl Outbox {
             if batch.is_empty() {
                 continue;
             }
-            more |= i32::try_from(batch.len()) == Ok(BATCH);
+            more |= batch.len() == BATCH;
             place.busy = true;
             let channel = place.channel.clone();
             self.sending.spawn(send(number, channel, batch));
@@ -140,23 +149,18 @@ impl Outbox {
             let notices = sent.delivered.len();
             info!(event = "outbox", channel, notices, "delivered");
         }
-        let Some(failure) = sent.why else {
+        let failed = place.fails;
+        if let Some(failure) = &sent.why {
+            place.fails = true;
+            note_failed(database, channel, &sent.failed, failure, !failed).await?;
+        } else if !sent.delivered.is_empty() {
             place.fails = false;
-            return Ok(());
-        };
-        let word = failure.word.as_str();
-        let wait = i32::try_from(failure.wait.as_secs()).unwrap_or(0);
-        let dead = count(database, FAILED, &[&channel, &sent.failed, &word, &wait]).await?;
-        if dead > 0 {
-            error!(
-                event = "outbox", alarm = true, channel, dead, word, trouble = %failure,
-                "notices are dead: they were tried for a day, and reached nobody"
-            );
-        } else if !place.fails {
-            let notices = sent.failed.len();
-            warn!(event = "outbox", channel, notices, word, trouble = %failure, "not delivered: they wait");
         }
-        place.fails = true;
+        if !sent.strange.is_empty() {
+            let text = "the database's outbox holds what is no notice: it is not sent";
+            let failure = Failure::new(DeliveryTrouble::Notice, text);
+            note_failed(database, channel, &sent.strange, &failure, true).await?;
+        }
         Ok(())
     }
 
@@ -200,30 +204,53 @@ async fn count(
     row.map_err(refusal)?.try_get(0).map_err(refusal)
 }
 
-/// One after the other. What stands in the way of one stands in the way of the rest: they come again, each at a time of its own.
+async fn note_failed(
+    database: &Client,
+    channel: &str,
+    failed: &[i64],
+    failure: &Failure,
+    is_news: bool,
+) -> Result<(), Trouble> {
+    let word = failure.word.as_str();
+    let wait = i32::try_from(failure.wait.as_secs()).unwrap_or(0);
+    let dead = count(database, FAILED, &[&channel, &failed, &word, &wait]).await?;
+    if dead > 0 {
+        error!(
+            event = "outbox", alarm = true, channel, dead, word, trouble = %failure,
+            "notices are dead: they were tried for a day, and reached nobody"
+        );
+    } else if is_news {
+        let notices = failed.len();
+        warn!(event = "outbox", channel, notices, word, trouble = %failure, "not delivered: they wait");
+    }
+    Ok(())
+}
+
+/// One after the other. What stands in the way of one stands in the way of the rest: they come again, each at a time of its own. What is no notice stands
+/// in the way of none.
 async fn send(channel: usize, to: Arc<Channel>, batch: Vec<(i64, Option<Message>)>) -> Sent {
     let mut sent = Sent {
         channel,
         delivered: Vec::new(),
         failed: Vec::new(),
         why: None,
+        strange: Vec::new(),
     };
     for (id, message) in batch {
-        let done = match (&sent.why, message) {
-            (Some(_), _) => None,
-            (None, Some(message)) => Some(to.deliver(&message).await),
-            (None, None) => {
-                let text = "the database's outbox holds what is no notice: it is not sent";
-                Some(Err(Failure::new(DeliveryTrouble::Notice, text)))
-            }
+        let Some(message) = message else {
+            sent.strange.push(id);
+            continue;
         };
-        match done {
-            Some(Ok(())) => sent.delivered.push(id),
-            Some(Err(failure)) => {
+        if sent.why.is_some() {
+            sent.failed.push(id);
+            continue;
+        }
+        match to.deliver(&message).await {
+            Ok(()) => sent.delivered.push(id),
+            Err(failure) => {
                 sent.failed.push(id);
                 sent.why = Some(failure);
             }
-            None => sent.failed.push(id),
         }
     }
     sent

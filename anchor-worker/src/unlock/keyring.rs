@@ -22,11 +22,11 @@ const MISSING: &str = "
       JOIN identity.key_status() s ON s.kind OPERATOR(pg_catalog.=) k.kind AND s.version OPERATOR(pg_catalog.=) k.version
      WHERE k.state OPERATOR(pg_catalog.<>) 'retired' AND (NOT s.loaded OR s.state OPERATOR(pg_catalog.=) 'locked')
      ORDER BY k.kind, k.version";
-/// How a key was wrapped before, by a service.
+/// How a key was wrapped before, by a service. The oldest first: who replaces a wrapping can only add later ones.
 const EARLIER: &str = "
     SELECT w.kind, w.version, w.provider, w.wrapped, $3::pg_catalog.bytea, w.kek_uri FROM identity.key_wrappings w
      WHERE w.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text AND w.version OPERATOR(pg_catalog.=) $2::pg_catalog.int4
-     ORDER BY w.replaced_at DESC, w.digest";
+     ORDER BY w.replaced_at, w.digest";
 const NEXT_VERSION: &str = "
     SELECT COALESCE(pg_catalog.max(k.version), 0) OPERATOR(pg_catalog.+) 1 FROM identity.keyring k
      WHERE k.kind OPERATOR(pg_catalog.=) $1::pg_catalog.text";
@@ -130,7 +130,7 @@ pub(super) async fn next_version(database: &Client, kind: KeyKind) -> Result<u32
         .ok_or_else(|| strange("keyring"))
 }
 
-/// The earlier wrappings of a key with their URIs, the newest first. The server keeps some hundred at most.
+/// The earlier wrappings of a key with their URIs, the oldest first. The server keeps some hundred at most.
 pub(super) async fn earlier(
     database: &Client,
     entry: &Entry,
