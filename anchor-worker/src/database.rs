@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use identity_connect::{Failure, Options, Session, Unopened, open_waking};
 use identity_core::merkle::Digest;
-use identity_core::tombstone::{Tombstone, What};
+use identity_core::tombstone::{MAX_TOMBSTONES, Tombstone, What};
 use tokio::sync::Notify;
 use tokio_postgres::error::{DbError, Error};
 use tokio_postgres::types::ToSql;
@@ -256,8 +256,10 @@ impl Database {
     pub async fn tombstones(&self, from: u64, to: u64) -> Result<Vec<(u64, Tombstone)>, Trouble> {
         let query = "SELECT leaf_index, kind, tombstone FROM identity.tombstones($1, $2)";
         let (from, to) = (number(from)?, number(to)?);
-        let rows = limited(self.client().query(query, &[&from, &to])).await?;
-        tombstones(&rows)
+        let range: [&(dyn ToSql + Sync); 2] = [&from, &to];
+        let asking = rows::at_most(MAX_TOMBSTONES, self.client(), query, &range);
+        let rows = limited(asking).await?;
+        rows.and_then(|rows| tombstones(&rows))
             .ok_or_else(|| Trouble::new(Kind::Untrue, "what the database gave are no tombstones"))
     }
 

@@ -24,7 +24,8 @@ pub async fn publish(
         if stop.is_wanted() {
             return Ok(None);
         }
-        let event = perform(tools, database, effect, &folder, &origin).await?;
+        let hint = looked.newest(&origin).map(|size| sized_key(&folder, size));
+        let event = perform(tools, database, effect, &folder, &origin, hint.as_deref()).await?;
         match round.next(looked, event)? {
             Next::End(count) => return Ok(Some(count)),
             Next::Do(next) => effect = next,
@@ -38,16 +39,19 @@ async fn perform(
     effect: Effect,
     folder: &str,
     origin: &str,
+    hint: Option<&str>,
 ) -> Result<Event, Trouble> {
     let Tools { signer, store, .. } = tools;
     Ok(match effect {
-        Effect::ReadLast => Event::Last(match store.last_key(folder, None).await? {
+        Effect::ReadLast => Event::Last(match store.last_key(folder, hint).await? {
             Some(key) => Some(store.first(&key).await?.ok_or_else(vanished)?),
             None => None,
         }),
         Effect::Ask { from, to } => Event::Tombstones(database.tombstones(from, to).await?),
         Effect::Sign { text } => Event::Signed(signer.sign_tombstones(&text, origin).await?),
         Effect::Put { size, object } => {
+            // As with anchors: whoever was held up may not be the leader any more.
+            database.answers().await?;
             let lock_until = lock_until(tools.retention)?;
             let key = sized_key(folder, size);
             match store.put(&key, object.as_bytes(), lock_until).await {

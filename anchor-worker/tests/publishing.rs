@@ -145,6 +145,24 @@ fn stored() -> Stored {
 }
 
 #[test]
+fn the_newest_list_is_looked_for_from_where_it_last_was() {
+    let mut world = World::new();
+    let mut looked = Looked::default();
+    assert_eq!(looked.newest(ORIGIN), None);
+    world.erase();
+    world.round(&mut looked, None).unwrap();
+    assert_eq!(looked.newest(ORIGIN), Some(1), "it was put");
+    assert_eq!(looked.newest("identity_pgx/another"), None);
+    // Leaves without an erasure move nothing, and another process sees what is there.
+    world.size = 5;
+    let mut other = Looked::default();
+    for looked in [&mut looked, &mut other] {
+        world.round(looked, None).unwrap();
+        assert_eq!(looked.newest(ORIGIN), Some(1));
+    }
+}
+
+#[test]
 fn where_nobody_was_erased_nothing_is_put() {
     let mut world = World::new();
     let mut looked = Looked::default();

@@ -157,9 +157,45 @@ def test_a_login_that_is_no_worker_is_told_so(store):
     assert says(answer, "unchecked", "identity_worker")
 
 
-def test_a_store_without_lists_is_good(store, tmp_path):
+def test_a_place_that_is_not_the_store_is_not_good(store, tmp_path):
     answer = report("restore-check", "--directory", tmp_path, "--key", tombstone.vkey(store), "--database", store.url)
+    ends(2, answer)
+    assert says(answer, "unchecked", "is this the store?") and not says(answer, "good")
+
+
+def test_anchors_without_lists_are_good(store):
+    for file in (store.store / "tombstones").iterdir():
+        file.unlink()
+    answer = tombstone.check(store)
     ends(0, answer)
+    assert says(answer, "good", "nobody's erasure was published")
+
+
+def test_anchors_of_nobody_known_are_no_store(store):
+    for file in (store.store / "tombstones").iterdir():
+        file.unlink()
+    vkey, key = tombstone.vkey(store), store.key
+    store.key = Ed25519PrivateKey.generate()
+    try:
+        ends(2, tombstone.check(store))
+    finally:
+        store.key = key
+    assert tombstone.vkey(store) == vkey
+
+
+def test_a_list_that_came_late_is_no_finding(store):
+    """Its writer gave it up, and the next round put a longer one from the same place."""
+    (head, listed), _, _ = tombstone.lists(store)
+    late = tombstone.signed(store.key, head.origin, (0, head.leaves_to - 1), bytes(32), listed)
+    tombstone.put(store, "tombstones", head.leaves_to - 1, late)
+    answer = tombstone.check(store)
+    ends(0, answer)
+    assert says(answer, "note", "came late")
+    # It stands in for no other: the one that was put in time is missed.
+    places(store)[1].unlink()
+    answer = tombstone.check(store)
+    ends(1, answer)
+    assert says(answer, "bad", "missing")
 
 
 def test_lists_of_a_later_incarnation_are_read_too(store):

@@ -67,6 +67,14 @@ pub struct Looked {
     up_to: u64,
 }
 
+impl Looked {
+    /// Where the newest object of this log ends that was seen or put.
+    #[must_use]
+    pub fn newest(&self, origin: &str) -> Option<u64> {
+        (self.origin == origin && self.published > 0).then_some(self.published)
+    }
+}
+
 /// A round under way.
 #[derive(Debug)]
 pub struct Round {
@@ -175,18 +183,21 @@ impl Round {
         Ok(list)
     }
 
-    fn ask(&self, looked: &Looked) -> Step {
+    fn ask(&self, looked: &mut Looked) -> Step {
         let (published, to) = (self.last.0, self.log.size);
         if published > to {
             return Err(Err(untrue(
                 "tombstones are published of leaves that are not anchored",
             )));
         }
-        let from = match looked {
-            Looked { origin, .. } if *origin != self.log.origin => published,
-            looked if looked.published == published => looked.up_to.max(published),
-            _ => published,
-        };
+        if looked.origin != self.log.origin || looked.published != published {
+            *looked = Looked {
+                origin: self.log.origin.clone(),
+                published,
+                up_to: published,
+            };
+        }
+        let from = looked.up_to;
         if from >= to {
             return Err(Ok(self.count));
         }
@@ -222,7 +233,7 @@ impl Round {
         Ok((State::Signing { head, body }, Effect::Sign { text }))
     }
 
-    fn put(&mut self, looked: &Looked, object: &[u8]) -> Step {
+    fn put(&mut self, looked: &mut Looked, object: &[u8]) -> Step {
         let list =
             List::open(object, &self.log.keys).map_err(|error| Err(untrue(error.to_string())))?;
         self.last = (list.head.to, list.digest);

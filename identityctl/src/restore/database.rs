@@ -18,6 +18,9 @@ const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET statement_time
 const MOST_TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// So many hashes are asked for at once: the database goes through all of its subjects each time.
+const AT_ONCE: usize = 10_000;
+
 const FIND: &str = "SELECT candidate_id::text, kind FROM identity.restored_subjects($1) ORDER BY 1";
 const ERASE: &str = "SELECT identity.restored_erase($1)::text";
 
@@ -65,12 +68,12 @@ impl Database {
         if split(own).0 != log {
             report.bad(
                 "restored",
-                "the tombstones are of another log than the database's",
+                "what lies in the store is of another log than the database's",
             );
             return Ok(());
         }
         let mut all = Back::new();
-        for hashes in &lists.hashes {
+        for hashes in lists.hashes.chunks(AT_ONCE) {
             let back = self.find(hashes).await?;
             if erase && !back.is_empty() {
                 self.erase(hashes, report).await?;
@@ -82,7 +85,7 @@ impl Database {
             return Ok(());
         }
         let mut left = Back::new();
-        for hashes in &lists.hashes {
+        for hashes in lists.hashes.chunks(AT_ONCE) {
             left.extend(self.find(hashes).await?);
         }
         for (candidate, kind) in all.difference(&left) {
