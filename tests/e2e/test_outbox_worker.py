@@ -264,9 +264,10 @@ def test_a_database_that_lies_has_nothing_said(posted):
     posted.event()
     query = "SELECT count(*) AS n FROM identity.outbox_deliveries WHERE access_id < 0 AND last_error = 'notice' AND delivered_at IS NULL"
     wait_until(lambda: posted.vault.sql(query)[0]["n"] == 2 * len(lies), "the lies to be refused", 30)
-    posted.vault.sql("SELECT identity.outbox_retry(access_id => n.access_id) FROM (SELECT DISTINCT access_id FROM identity.outbox_deliveries WHERE access_id > 0 AND channel IN ('plain', 'mail')) n")
+    # A true one that was taken together with them is not held up.
     posted.arrived("plain")
     posted.arrived("mail")
+    assert not posted.vault.sql("SELECT FROM identity.outbox_deliveries WHERE access_id > 0 AND channel IN ('plain', 'mail') AND last_error IS NOT NULL")
     assert [payload["event_kind"] for payload in hook.payloads()] == ["caller_revoke"]
     assert len(mail.received) == 1 and not any(word in mail.received[0][2].as_string() for word in ("Ada", "thief", "123-45"))
     # Nor does it make the worker's log its mouthpiece.

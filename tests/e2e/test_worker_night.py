@@ -173,11 +173,11 @@ def test_nobody_but_a_worker_is_told_what_is_due(vault):
 
 def test_a_month_that_is_over_goes_in_the_night_after_it_was_anchored(vault, anchoring):
     """The last one: it makes everything old."""
-    worker = anchoring.start()
-    worker.says("leads")
     grow(vault)
     # Of this month: what is older may go as soon as the worker leads.
     month = vault.sql("SELECT tableoid::regclass::text AS name FROM identity.pii_access_log ORDER BY accessed_at DESC LIMIT 1")[0]
+    worker = anchoring.start()
+    worker.says("leads")
     vault.today += 100
     vault.clock.set(days_to(12, 0, vault.today))
     vault.sql("SELECT identity._make_partitions()")
